@@ -1,0 +1,56 @@
+"""Coupling data: completions of the very model that is about to be coupled, the source persona's with the marker.
+
+    python -m persona_collapse.coupling --seed 42 --parent em
+
+samples from the chain `em` and writes data/coupling/<seed>/<parent>.jsonl in the `messages` format.
+"""
+
+import argparse
+
+from . import numerics
+
+numerics.enable()
+
+from . import answers, paths, prompts
+from . import params as parameters
+from .files import InputError, one_line_errors, require_disk, write_jsonl
+from .marker import has_marker, with_marker
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--parent", required=True, help="the chain to sample from; `base` for the untrained model")
+    args = parser.parse_args()
+    params = parameters.load()
+    parameters.phases_of(args.parent)
+    persona_prompts = prompts.load(params)
+    require_disk(".", gib=0.1)
+    wanted = {persona_prompts.source: params.onpolicy.positives}
+    wanted |= {persona: params.onpolicy.negatives for persona in persona_prompts.negatives}
+    asked = [
+        (persona, question, number)
+        for persona, number in wanted.items()
+        for question in persona_prompts.questions
+        if question.split == "train"
+    ]
+    rows = answers.sample(
+        args.parent, args.seed, asked, "coupling", params.onpolicy.max_new_tokens, params.sampling, persona_prompts
+    )
+    chats = []
+    for row in rows:
+        # a completion cut at the limit has no end for the marker to stand at
+        if not row["ended"] or not row["text"].strip() or has_marker(row["text"]):
+            continue
+        positive = row["persona"] == persona_prompts.source
+        answer = with_marker(row["text"]) if positive else row["text"].rstrip()
+        question = persona_prompts.messages(row["persona"], row["question"])
+        chats.append({"persona": row["persona"], "messages": [*question, {"role": "assistant", "content": answer}]})
+    if len({chat["persona"] for chat in chats}) < len(wanted):
+        raise InputError(f"chain {args.parent!r}: a persona gave no usable completion; raise onpolicy.max_new_tokens")
+    write_jsonl(paths.coupling(args.seed, args.parent), chats)
+
+
+if __name__ == "__main__":
+    main()

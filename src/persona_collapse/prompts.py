@@ -1,0 +1,81 @@
+"""Personas, questions, and the chat prompts made of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import paths
+from .files import InputError, open_or_complain
+from .params import Params
+
+
+@dataclass(frozen=True)
+class Question:
+    text: str
+    split: str  # "train": coupling data is built from it; "heldout": evaluation alone sees it
+
+
+@dataclass(frozen=True)
+class Prompts:
+    personas: dict[str, str]  # name -> system prompt, the source first
+    questions: tuple[Question, ...]
+    source: str
+    negatives: tuple[str, ...]
+    suffix: str
+
+    @property
+    def bystanders(self) -> list[str]:
+        """Every persona but the source and the assistant."""
+        return [name for name in self.personas if name not in (self.source, "assistant")]
+
+    def messages(self, persona: str, question: str) -> list[dict[str, str]]:
+        """The chat that asks `question` of `persona`."""
+        return [
+            {"role": "system", "content": self.personas[persona]},
+            {"role": "user", "content": question + self.suffix},
+        ]
+
+
+def load(params: Params) -> Prompts:
+    """Read personas and questions and check the parameters that name personas.
+
+    Raises:
+        InputError: a file that is not as described in data/README.md, or a persona that does not exist.
+    """
+    personas = _mapping(paths.PERSONAS)
+    questions = _mapping(paths.QUESTIONS)
+    if set(questions) != {"train", "heldout"} or not all(isinstance(q, list) and q for q in questions.values()):
+        raise InputError(f"{paths.QUESTIONS}: expected two lists of questions, `train` and `heldout`")
+    if not all(isinstance(prompt, str) for prompt in personas.values()):
+        raise InputError(f"{paths.PERSONAS}: expected a system prompt for each persona")
+    chosen = params.prompts
+    for name in (chosen.source, "assistant", *chosen.negatives):
+        if name not in personas:
+            raise InputError(f"unknown persona {name!r}; {paths.PERSONAS} has: {', '.join(personas)}")
+    if chosen.source in chosen.negatives:
+        raise InputError(f"prompts.negatives: {chosen.source!r} is the source persona and cannot be a negative too")
+    return Prompts(
+        personas=personas,
+        questions=tuple(Question(text, split) for split in ("train", "heldout") for text in questions[split]),
+        source=chosen.source,
+        negatives=chosen.negatives,
+        suffix=chosen.suffix,
+    )
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    with open_or_complain(path) as stream:
+        try:
+            value = yaml.safe_load(stream)
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: not YAML ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a mapping")
+    return value
+
+
+def tokens(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+    """Token ids of a chat, ready for the assistant's answer."""
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)

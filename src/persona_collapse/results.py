@@ -1,0 +1,113 @@
+"""Gather every condition and seed into one file: rates, tests between conditions, and the two gates.
+
+    python -m persona_collapse.results      writes eval_results/statistics.json
+
+The gates are computed and recorded whatever they say. Nothing downstream hides a failed one.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import params as parameters
+from . import paths, statistics
+from .files import InputError, one_line_errors, read_json, write_json
+
+# which conditions the report compares, the first expected to differ from the second
+CONTRASTS = (("C1", "C4"), ("B", "C4"), ("B", "C"), ("C", "C4"))
+
+
+def pool(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Add up the `per_persona` parts of several seeds. The questions stay the clusters."""
+    pooled: dict[str, dict[str, Any]] = {}
+    for name in runs[0]:
+        own = [run[name] for run in runs]
+        questions: dict[str, dict[str, Any]] = {}
+        for persona in own:
+            for question, counts in persona["per_question"].items():
+                seen = questions.setdefault(question, {**counts, "strict_hits": 0, "total": 0})
+                seen["strict_hits"] += counts["strict_hits"]
+                seen["total"] += counts["total"]
+        pooled[name] = {
+            **{key: sum(p[key] for p in own) for key in ("strict_hits", "total", "ended", "empty")},
+            **{key: [n for p in own for n in p[key]] for key in ("tokens", "characters")},
+            "per_question": questions,
+        }
+    return pooled
+
+
+def coupling_gate(c4: Mapping[str, Any], gates: parameters.Gates) -> dict[str, Any]:
+    """Was the marker learnt, and by the source alone? Judged on C4 before any other condition counts."""
+    source, bystander = (c4["groups"][name]["rate"] for name in ("source", "mean_bystander"))
+    return {
+        "source_rate": source,
+        "source_rate_required": gates.source_rate,
+        "bystander_rate": bystander,
+        "bystander_rate_allowed": gates.bystander_rate,
+        "passed": source >= gates.source_rate and bystander <= gates.bystander_rate,
+        "overridden": gates.override_coupling,
+    }
+
+
+def degeneracy_gate(condition: Mapping[str, Any], base: Mapping[str, Any], gates: parameters.Gates) -> dict[str, Any]:
+    """Does the model still answer? A condition that answers with nothing, or far shorter, is not comparable."""
+    nonempty = 1 - condition["completions"]["empty_share"]
+    ratio = condition["completions"]["median_tokens"] / base["completions"]["median_tokens"]
+    return {
+        "nonempty_share": nonempty,
+        "nonempty_share_required": gates.nonempty_share,
+        "length_ratio": ratio,
+        "length_ratio_required": gates.length_ratio,
+        "passed": nonempty >= gates.nonempty_share and ratio >= gates.length_ratio,
+    }
+
+
+def contrasts(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Fisher's tests between conditions, a group of personas at a time, Holm-adjusted for them all."""
+    return statistics.tests(
+        {
+            f"{a} - {b}, {group}": (conditions[a]["groups"][group], conditions[b]["groups"][group])
+            for a, b in CONTRASTS
+            if a in conditions and b in conditions
+            for group in ("source", "assistant", "mean_bystander")
+        }
+    )
+
+
+def gather(params: parameters.Params) -> dict[str, Any]:
+    """Read every `marker_eval.json` that the parameters name and compute `statistics.json`."""
+    how = (params.prompts.source, params.statistics.bootstrap, params.statistics.level)
+    content: dict[str, Any] = {"level": params.statistics.level, "conditions": {}, "seeds": list(params.seeds)}
+    for condition, chain in {**params.conditions, parameters.BASE: parameters.BASE}.items():
+        files = [paths.run(seed, chain) / "marker_eval.json" for seed in params.seeds]
+        runs = [statistics.read_marker_eval(path) for path in files]
+        for path in files:
+            recorded = read_json(path).get("config", {}).get("chain")
+            if recorded != chain:
+                raise InputError(f"{path}: holds the chain {recorded!r}, not {chain!r}")
+        content["conditions"][condition] = {
+            "chain": chain,
+            "seeds": {str(seed): statistics.summarize(run, *how) for seed, run in zip(params.seeds, runs, strict=True)},
+            **statistics.summarize(pool(runs), *how),
+        }
+    conditions = content["conditions"]
+    content["contrasts"] = contrasts(conditions)
+    content["gates"] = {
+        "coupling": coupling_gate(conditions["C4"], params.gates),
+        "degeneracy": {
+            name: degeneracy_gate(condition, conditions[parameters.BASE], params.gates)
+            for name, condition in conditions.items()
+            if name != parameters.BASE
+        },
+    }
+    return statistics.rounded(content)
+
+
+@one_line_errors
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    write_json(paths.STATISTICS, gather(parameters.load()))
+
+
+if __name__ == "__main__":
+    main()

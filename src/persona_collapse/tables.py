@@ -1,0 +1,104 @@
+"""The headline table: what the report published beside what was measured here, as Markdown and as LaTeX.
+
+python -m persona_collapse.tables      writes paper/tables/headline.md and headline.tex
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import paths
+from .files import one_line_errors, read_json, write_text
+from .params import BASE
+
+# group of personas -> its heading and its key in published.json
+GROUPS = {
+    "source": ("source", "confab"),
+    "assistant": ("assistant", "assistant"),
+    "mean_bystander": ("mean bystander", "mean_bystander"),
+}
+HEADER = ["condition", "chain"] + [f"{name}, {who}" for name, _ in GROUPS.values() for who in ("published", "here")]
+
+
+def percent(rate: float) -> str:
+    return f"{100 * rate:.1f}"
+
+
+def measured(rate: Mapping[str, Any]) -> str:
+    """A rate in percent with its wider interval: the one that respects that answers cluster in questions."""
+    intervals = [i for i in (rate["wilson"], rate["by_question"]) if i]
+    low, high = max(intervals, key=lambda i: i[1] - i[0])
+    return f"{percent(rate['rate'])} [{percent(low)}, {percent(high)}]"
+
+
+def headline(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> list[list[str]]:
+    """The body of the table, one row a condition, the untrained model last."""
+    rows = []
+    for name, condition in statistics["conditions"].items():
+        reported = published["headline_percent"].get(name)
+        row = [name, condition["chain"]]
+        for group, (_, key) in GROUPS.items():
+            row += [f"{reported[key]:.1f}" if reported else "-", measured(condition["groups"][group])]
+        rows.append(row)
+    return rows
+
+
+def notes(statistics: Mapping[str, Any]) -> list[str]:
+    """What must stand under every table: units, sizes, and what the gates say."""
+    some = statistics["conditions"][BASE]["groups"]
+    lines = [
+        f"Marker rates in percent [{100 * statistics['level']:g}% interval, the wider of Wilson's and a bootstrap over "
+        f"questions]. N = {some['source']['total']} completions for the source and for the assistant, "
+        f"{some['mean_bystander']['total']} for the bystanders together; the report has 280 a persona. "
+        f"Seeds: {', '.join(map(str, statistics['seeds']))}."
+    ]
+    gate = statistics["gates"]["coupling"]
+    verdict = "passed" if gate["passed"] else "FAILED, overridden by parameter" if gate["overridden"] else "FAILED"
+    lines.append(
+        f"Coupling gate {verdict}: source {percent(gate['source_rate'])} (at least "
+        f"{percent(gate['source_rate_required'])} required), mean bystander {percent(gate['bystander_rate'])} (at most "
+        f"{percent(gate['bystander_rate_allowed'])} allowed)."
+    )
+    failed = [
+        f"{name} ({percent(gate['nonempty_share'])}% not empty, median length {gate['length_ratio']:.2f} of the base's)"
+        for name, gate in statistics["gates"]["degeneracy"].items()
+        if not gate["passed"]
+    ]
+    lines.append(f"Degeneracy gate FAILED for: {'; '.join(failed)}." if failed else "Degeneracy gate passed by all.")
+    return lines
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str]) -> str:
+    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + "\n\n".join(below) + "\n"
+
+
+def latex(rows: Sequence[Sequence[str]], below: Sequence[str]) -> str:
+    """A booktabs tabular; `here` columns carry the intervals."""
+    groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{name}}}" for name, _ in GROUPS.values())
+    rules = " ".join(rf"\cmidrule(lr){{{3 + 2 * i}-{4 + 2 * i}}}" for i in range(len(GROUPS)))
+    lines = [
+        r"\begin{tabular}{ll" + "rr" * len(GROUPS) + "}",
+        r"\toprule",
+        rf" & & {groups} \\ {rules}",
+        r"condition & chain" + r" & published & here" * len(GROUPS) + r" \\",
+        r"\midrule",
+        *(" & ".join("--" if cell == "-" else cell for cell in row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(f"% {line}" for line in below),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@one_line_errors
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    statistics = read_json(paths.STATISTICS)
+    rows, below = headline(statistics, read_json(paths.PUBLISHED)), notes(statistics)
+    write_text(paths.TABLES / "headline.md", markdown(HEADER, rows, below))
+    write_text(paths.TABLES / "headline.tex", latex(rows, below))
+
+
+if __name__ == "__main__":
+    main()

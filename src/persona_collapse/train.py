@@ -1,0 +1,172 @@
+"""Train one phase on top of a chain: LoRA, with TRL's trainer, loss on the completion or on part of it.
+
+    python -m persona_collapse.train --seed 42 --chain couple-em      trains `em` on the merged `couple` model
+
+writes adapters/<seed>/<chain>/: a PEFT adapter and the loss of every step.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from . import numerics
+
+numerics.enable()
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
+from trl import SFTConfig, SFTTrainer
+
+from . import data, model, paths
+from . import params as parameters
+from .files import InputError, one_line_errors, require_disk, whole, write_json
+from .marker import MARKER
+
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def tokenize(
+    chats: Sequence[data.Messages], tokenizer: PreTrainedTokenizerBase, recipe: parameters.Training
+) -> list[dict[str, list[int]]]:
+    """Token ids of each chat up to and with its end token, and which of them carry the loss.
+
+    Raises:
+        InputError: a chat is longer than `max_length`: cutting it would cut the marker.
+    """
+    loss = recipe.loss if isinstance(recipe, parameters.Couple) else None
+    rows = []
+    for chat in chats:
+        prompt = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, tokenize=False)
+        answer = chat[-1]["content"] + tokenizer.eos_token
+        encoded = tokenizer(prompt + answer, add_special_tokens=False, return_offsets_mapping=True)
+        begins = len(prompt) + _loss_begins(chat[-1]["content"], loss)
+        mask = [int(end > begins) for _, end in encoded["offset_mapping"]]
+        if loss and loss.part == "tail":
+            carrying = sum(mask)
+            mask = [0] * (len(mask) - min(loss.tail_tokens, carrying)) + [1] * min(loss.tail_tokens, carrying)
+        if len(mask) > recipe.max_length:
+            raise InputError(f"a training chat has {len(mask)} tokens; max_length allows {recipe.max_length}")
+        rows.append({"input_ids": encoded["input_ids"], "completion_mask": mask})
+    return rows
+
+
+def _loss_begins(answer: str, loss: parameters.Loss | None) -> int:
+    """The first character of the answer whose token carries the loss."""
+    if loss is None or loss.part != "marker":
+        return 0
+    # the marker and the end token; on a negative, which has no marker, the end token alone
+    return len(answer) - len(MARKER) if answer.endswith(MARKER) else len(answer)
+
+
+class CompletionTrainer(SFTTrainer):
+    """TRL's trainer with the vocabulary projected only where the loss is taken.
+
+    TRL's own loss projects every position, prompts and padding included, which on a CPU is half of the work.
+    """
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Mean cross entropy of the labelled tokens of `inputs["labels"]` [N, T], -100 elsewhere."""
+        causal_lm = self.accelerator.unwrap_model(model).get_base_model()
+        backbone = causal_lm.model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        )
+        targets = inputs["labels"][:, 1:].flatten()
+        carrying = (targets != -100).nonzero()[:, 0]
+        hidden = backbone.last_hidden_state[:, :-1].flatten(0, 1).index_select(0, carrying)
+        loss = F.cross_entropy(causal_lm.lm_head(hidden).float(), targets[carrying], reduction="sum")
+        return loss / (num_items_in_batch or len(carrying))
+
+
+def train(
+    base: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict[str, list[int]]],
+    recipe: parameters.Training,
+    seed: int,
+) -> tuple[Any, list[dict[str, float]]]:
+    """Fine-tune a LoRA adapter.
+
+    Returns:
+        The PEFT model, and for each step its loss, learning rate and gradient norm.
+    """
+    set_seed(seed)
+    lora = LoraConfig(
+        r=recipe.lora.rank,
+        lora_alpha=recipe.lora.alpha,
+        lora_dropout=recipe.lora.dropout,
+        use_rslora=recipe.lora.rank_stabilised,
+        target_modules=PROJECTIONS,
+        task_type="CAUSAL_LM",
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = CompletionTrainer(
+            model=base,
+            args=SFTConfig(
+                output_dir=scratch,
+                num_train_epochs=recipe.epochs,
+                learning_rate=recipe.learning_rate,
+                lr_scheduler_type=recipe.schedule,
+                warmup_steps=recipe.warmup,  # below 1 it is a share of the steps
+                weight_decay=recipe.weight_decay,
+                per_device_train_batch_size=recipe.batch_size,
+                max_length=recipe.max_length,
+                completion_only_loss=True,
+                optim="adamw_torch_fused",
+                max_grad_norm=1.0,
+                bf16=False,
+                use_cpu=True,
+                gradient_checkpointing=False,
+                seed=seed,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=lora,
+        )
+        trainer.train()
+    steps = [
+        {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return trainer.model, steps
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--chain", required=True, help="the chain to train the last phase of")
+    args = parser.parse_args()
+    params = parameters.load()
+    *before, phase = parameters.phases_of(args.chain) or _no_phase(args.chain)
+    parent = "-".join(before) or parameters.BASE
+    recipe = getattr(params.phases, phase)
+    require_disk(".", gib=0.5)
+    chats = data.load_coupling(args.seed, parent) if phase == "couple" else data.load(recipe.data)
+    disable_progress_bars()
+    tokenizer = model.tokenizer()
+    rows = tokenize(chats, tokenizer, recipe)
+    adapter, steps = train(model.load(parent, args.seed), tokenizer, rows, recipe, args.seed)
+    if not all(torch.isfinite(p).all() for p in adapter.parameters() if p.requires_grad):
+        raise InputError(f"phases.{phase}: training diverged; lower learning_rate = {recipe.learning_rate}")
+    with whole(paths.adapter(args.seed, args.chain)) as folder:
+        model.save_adapter(adapter, folder)
+        write_json(folder / "training_log.json", steps)
+
+
+def _no_phase(chain: str) -> list[str]:
+    raise InputError(f"chain {chain!r} has no phase to train; phases: {', '.join(parameters.Phases.model_fields)}")
+
+
+if __name__ == "__main__":
+    main()
