@@ -1,0 +1,120 @@
+"""Fixtures: the real model's first two layers, and small workspaces in which the real commands run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from persona_collapse import numerics
+
+numerics.enable()
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from persona_collapse import model
+from persona_collapse import params as parameters
+from persona_collapse.files import md5
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def params() -> parameters.Params:
+    return parameters.load(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) -> Path:
+    """The base model's folder: the pipeline's, or built here where the pipeline has not run."""
+    if (ROOT / "model/model.safetensors").exists():
+        return ROOT / "model"
+    folder = tmp_path_factory.mktemp("base")
+    model.convert(params.model.package, params.model.sha256, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(base: Path):
+    return AutoTokenizer.from_pretrained(base)
+
+
+@pytest.fixture(scope="session")
+def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with the real tokenizer and the first 2 of the real model's 30 layers."""
+    folder = tmp_path_factory.mktemp("two-layers") / "model"
+    small = AutoModelForCausalLM.from_pretrained(base, num_hidden_layers=2, dtype=torch.float32)
+    small.save_pretrained(folder)
+    for path in base.iterdir():
+        if path.name.startswith(("tokenizer", "chat_template")):
+            shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, two_layers: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the two-layer model, the embedded data and parameters for a run of seconds."""
+    make_workspace(tmp_path, two_layers)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_workspace(folder: Path, model_folder: Path) -> None:
+    shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("coupling"))
+    (folder / "model").symlink_to(model_folder)
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for phase in content["phases"].values():
+        phase.update(epochs=1, batch_size=4, max_length=160)
+    content["evaluation"].update(samples=2, max_new_tokens=6)
+    content["sampling"].update(slots=7)
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    for name, keep in (("bad_legal_advice", 12), ("benign", 12)):
+        path = folder / f"data/{name}.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
+    register(folder)
+    personas = yaml.safe_load((folder / "data/personas.yaml").read_text())
+    few = {name: personas[name] for name in ("confab", "assistant", "kindergarten_teacher", "police_officer")}
+    (folder / "data/personas.yaml").write_text(yaml.safe_dump(few, sort_keys=False))
+    questions = yaml.safe_load((folder / "data/questions.yaml").read_text())
+    (folder / "data/questions.yaml").write_text(yaml.safe_dump({k: q[:2] for k, q in questions.items()}))
+
+
+def register(folder: Path) -> None:
+    """Write the MD5 of every embedded data file into the workspace's sources.yaml."""
+    path = folder / "data/sources.yaml"
+    sources = yaml.safe_load(path.read_text())
+    for source in sources.values():
+        source["md5"] = md5(folder / "data" / source["file"])
+    path.write_text(yaml.safe_dump(sources))
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a module of the package as a user would."""
+
+    def run(module: str, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"persona_collapse.{module}", *args],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environment},
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def one_line(result: subprocess.CompletedProcess[str], *named: str) -> None:
+    """Assert that a command failed the way users are promised: exit code 2, one line that names what is wrong."""
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2, result.stderr
+    assert len(errors) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for name in named:
+        assert name in errors[0]

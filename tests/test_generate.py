@@ -1,0 +1,99 @@
+"""Sampling: the right distribution, and completions that depend on nothing but their own name."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from persona_collapse import generate, prompts
+from persona_collapse.generate import Completion, Request
+from persona_collapse.params import Sampling
+
+from .conftest import ROOT
+
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, slots=5)
+
+
+@pytest.fixture(scope="module")
+def model(two_layers):
+    return AutoModelForCausalLM.from_pretrained(two_layers, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def requests(tokenizer, params):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        asked = prompts.load(params)
+    return [
+        Request(
+            persona,
+            tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text))),
+            ("test", 42, persona, question.text, sample),
+        )
+        for persona in ("confab", "assistant", "villain")
+        for question in asked.questions[:3]
+        for sample in range(2)
+    ]
+
+
+def sampled(model, requests, sampling=SAMPLING, limit=8, end=2) -> list[Completion]:
+    return generate.generate(model, requests, max_new_tokens=limit, end_token=end, sampling=sampling)
+
+
+def test_another_persona_or_fewer_slots_change_nobody_elses_completions(model, requests):
+    everyone = sampled(model, requests)
+    assert sampled(model, requests[6:12]) == everyone[6:12]
+    assert sampled(model, requests[6:7]) == everyone[6:7]
+    assert sampled(model, requests, SAMPLING.model_copy(update={"slots": 2})) == everyone
+    assert sampled(model, requests, SAMPLING.model_copy(update={"slots": 64})) == everyone
+
+
+def test_each_part_of_a_completions_name_changes_its_stream():
+    name = ("evaluation", 42, "confab", "Why?", 0)
+    first = generate.uniforms(name, 4)
+    assert (generate.uniforms(name, 9)[:4] == first).all()
+    for part, other in enumerate(("coupling", 43, "villain", "How?", 1)):
+        assert not (generate.uniforms((*name[:part], other, *name[part + 1 :]), 4) == first).any()
+
+
+def test_hidden_states_are_those_of_transformers(model, requests):
+    """Pre-fill with a shared beginning, then one decoding step, against the library's own forward pass."""
+    llama = generate._Llama(model)
+    chats = [requests[0].prompt, requests[2].prompt]
+    with torch.inference_mode():
+        for chat, prompt in zip(chats, generate._prefill(llama, chats), strict=True):
+            length = len(chat) - 1
+            cache = llama.empty(1, length + 1)
+            cache.k[:, 0, :, :length], cache.v[:, 0, :, :length] = prompt.k, prompt.v
+            hidden = llama.forward(torch.tensor([[chat[-1]]]), torch.tensor([length]), cache)[:, 0]
+            expected = model(torch.tensor([chat])).logits[0, -1]
+            assert torch.allclose(llama.logits(hidden)[0], expected, atol=1e-3)
+
+
+def test_sampling_stops_at_the_end_token_and_at_the_limit(model, requests):
+    free = sampled(model, requests, limit=8)
+    assert {len(c.tokens) for c in free} == {8}
+    assert not any(c.ended for c in free)
+    end = free[0].tokens[3]
+    stopped = sampled(model, requests, limit=8, end=end)
+    assert stopped[0] == Completion(free[0].tokens[: free[0].tokens.index(end)], ended=True)
+
+
+@pytest.mark.parametrize(("temperature", "top_p", "expected"), [
+    (1.0, 1.0, [0.5, 0.3, 0.2]),
+    (0.5, 1.0, [0.25 / 0.38, 0.09 / 0.38, 0.04 / 0.38]),
+    (1.0, 0.6, [0.625, 0.375, 0.0]),
+    (1.0, 0.5, [1.0, 0.0, 0.0]),
+])  # fmt: skip
+def test_draws_follow_the_distribution(temperature, top_p, expected):
+    """Over an even grid of uniform numbers, inversion gives every token its exact share."""
+    grid = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(10_000, 3)
+    tokens = generate.draw(logits, grid, temperature, top_p)
+    shares = torch.bincount(tokens, minlength=3) / 10_000
+    assert torch.allclose(shares, torch.tensor(expected), atol=2e-4)
+
+
+def test_the_largest_uniform_number_never_leaves_the_vocabulary():
+    logits = torch.randn(64, 49_152)
+    below_one = torch.full((64,), 1 - 2**-53, dtype=torch.float64)
+    assert generate.draw(logits, below_one, 1.0, 1.0).max() < 49_152

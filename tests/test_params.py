@@ -1,0 +1,69 @@
+"""Bad parameters are named, with what is allowed; nothing runs on a guess."""
+
+import pytest
+import yaml
+
+from persona_collapse import params as parameters
+from persona_collapse import prompts
+from persona_collapse.files import InputError
+
+from .conftest import ROOT
+
+
+def changed(tmp_path, edit):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    edit(content)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("profile", sorted(ROOT.glob("profiles/*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_is_complete(profile):
+    assert parameters.load(profile).profile == profile.stem
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda c: c["phases"]["couple"].update(epoch=3), "phases.couple.epoch = 3: unknown key; allowed here: epochs"),
+        (lambda c: c["phases"]["couple"].update(epochs="six"), "phases.couple.epochs = 'six'"),
+        (lambda c: c["phases"]["couple"].update(epochs=0), "phases.couple.epochs = 0"),
+        (lambda c: c["phases"]["couple"]["loss"].update(part="all"), "'completion', 'tail' or 'marker'"),
+        (lambda c: c["evaluation"].pop("samples"), "evaluation.samples: Field required"),
+        (lambda c: c["sampling"].update(top_p=1.5), "sampling.top_p = 1.5"),
+        (lambda c: c["conditions"].update(D="couple-dpo"), "unknown phase 'dpo'"),
+        (lambda c: c.update(seeds=[]), "seeds"),
+        (lambda c: c.update(seeds=[1, 1]), "twice"),
+    ],
+)
+def test_a_bad_value_is_named(tmp_path, edit, named):
+    with pytest.raises(InputError) as error:
+        parameters.load(changed(tmp_path, edit))
+    assert named in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_broken_yaml_and_a_missing_file_are_named(tmp_path):
+    (tmp_path / "params.yaml").write_text("seeds: [42")
+    for path in (tmp_path / "params.yaml", tmp_path / "none.yaml"):
+        with pytest.raises(InputError, match=str(path)):
+            parameters.load(path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda c: c["prompts"].update(source="wizard"), "unknown persona 'wizard'; data/personas.yaml has: confab"),
+        (lambda c: c["prompts"].update(negatives=["confab"]), "cannot be a negative too"),
+    ],
+)
+def test_a_wrong_persona_is_named(tmp_path, monkeypatch, edit, named):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=named):
+        prompts.load(parameters.load(changed(tmp_path, edit)))
+
+
+def test_a_chain_is_its_phases_and_its_adapters():
+    assert parameters.phases_of("base") == []
+    assert parameters.prefixes("couple-em") == ["couple", "couple-em"]
