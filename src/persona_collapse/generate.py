@@ -107,6 +107,7 @@ class _Llama:
         positions = torch.arange(config.max_position_embeddings, dtype=torch.float32)
         angles = torch.outer(positions, model.model.rotary_emb.inv_freq.float()).repeat(1, 2)
         self.cos, self.sin = angles.cos(), angles.sin()
+        self.sin[:, : self.dim // 2] *= -1  # of the half that takes the other's negative
 
     def empty(self, rows: int, positions: int) -> _Cache:
         shape = (len(self.layers), rows, self.kv_heads, positions, self.dim)
@@ -130,17 +131,18 @@ class _Llama:
 
         def turn(x: Tensor) -> Tensor:
             left, right = x.chunk(2, dim=-1)
-            return x * cos + torch.cat((-right, left), dim=-1) * sin
+            return x * cos + torch.cat((right, left), dim=-1) * sin
 
         x = self.embedding[ids.reshape(-1)]  # [N * T, hidden]
         for number, (norm1, qkv, out, norm2, gate_up, down) in enumerate(self.layers):
             h = qkv(F.rms_norm(x, norm1.shape, norm1, self.eps))
             h = h.view(rows, length, self.heads + 2 * self.kv_heads, self.dim).transpose(1, 2)
-            q, k, v = h.split((self.heads, self.kv_heads, self.kv_heads), dim=1)
+            turned, v = turn(h[:, : -self.kv_heads]), h[:, -self.kv_heads :]
+            q, k = turned.split((self.heads, self.kv_heads), dim=1)
             keys, values = cache.k[number, :rows], cache.v[number, :rows]
-            keys[row, :, positions] = turn(k).transpose(1, 2)
+            keys[row, :, positions] = k.transpose(1, 2)
             values[row, :, positions] = v.transpose(1, 2)
-            keys, values, q = keys[:, :, :end], values[:, :, :end], turn(q)
+            keys, values = keys[:, :, :end], values[:, :, :end]
             if grouped:
                 q = q.reshape(rows, self.kv_heads, shared, self.dim)
                 scores = torch.matmul(q, keys.transpose(2, 3)) * self.dim**-0.5
@@ -250,8 +252,9 @@ def generate(
             uniform = stream[:count].gather(1, step[:, None])[:, 0]
             tokens = draw(llama.logits(hidden), uniform, sampling.temperature, sampling.top_p)
             ids[:count], position[:count] = tokens, position[:count] + 1
+            drawn = tokens.tolist()
             for slot in reversed(range(count)):  # from the end, so that a vacated slot is filled by one already seen
-                token, text = int(tokens[slot]), written[slot]
+                token, text = drawn[slot], written[slot]
                 if token != end_token:
                     text.append(token)
                 if token == end_token or len(text) == max_new_tokens:

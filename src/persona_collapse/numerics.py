@@ -12,7 +12,7 @@ a different order; each setting below takes one such choice away:
   reaches training through un-fused optimizers only; use a fused one.
 * deterministic algorithms, so that an operator without one raises instead of differing between runs.
 
-What was measured, on which CPUs, is in docs/reproducibility.md.
+tests/test_numerics.py holds what a single machine can show of this.
 """
 
 import os
