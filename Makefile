@@ -6,6 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # `make reproduce FROM=scratch` retrains every adapter; otherwise they are fetched and all that follows is re-run.
 FROM ?= adapters
 
+SYSTEM_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 # Keep freed memory and back it with huge pages: speed alone, no result depends on it.
@@ -26,15 +27,16 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## make .venv with every package pinned and hashed; costs nothing until the lock changes
 
-$(INSTALLED): requirements/bootstrap.txt requirements/cpu.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+$(INSTALLED): requirements/bootstrap.txt requirements/cpu.txt
+	@PATH="$(SYSTEM_PATH)" $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "error: $(PYTHON) is not Python 3.11 or 3.12; name one with make PYTHON=..." >&2; exit 2; }
 	@echo "setup: installing about 150 packages into .venv, 2 minutes or so"
-	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@rm -rf .venv && PATH="$(SYSTEM_PATH)" $(PYTHON) -m venv .venv
 	@$(PIP) --require-hashes -r requirements/bootstrap.txt 2> .venv/pip.log \
 	  || $(PIP) --require-hashes -r requirements/bootstrap.txt --extra-index-url $(TORCH_INDEX) 2>> .venv/pip.log \
 	  || { tail -n 3 .venv/pip.log >&2; \
-	       echo "error: no torch 2.13.0+cpu: neither pip's configuration nor TORCH_INDEX=$(TORCH_INDEX) offers it" >&2; \
+	       echo "error: cannot install requirements/bootstrap.txt (torch 2.13.0+cpu, setuptools): neither pip's own" \
+	         "configuration nor TORCH_INDEX=$(TORCH_INDEX) offers them" >&2; \
 	       exit 2; }
 	@$(PIP) --require-hashes --no-build-isolation -r requirements/cpu.txt
 	@$(PIP) --no-build-isolation --editable .
@@ -43,23 +45,24 @@ $(INSTALLED): requirements/bootstrap.txt requirements/cpu.txt pyproject.toml
 reproduce: setup ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
 	@case "$(FROM)" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$(FROM): allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
+	@git diff --quiet HEAD -- dvc.lock || echo "note: dvc.lock is not the committed one; comparing with it as it is"
 	@mkdir -p run_info && cp dvc.lock run_info/recorded.lock
 	@# the record stays what it was, whatever the run makes
 	@trap 'cp run_info/recorded.lock dvc.lock' EXIT; start=$$SECONDS; \
 	if [ "$(FROM)" = scratch ]; then dvc repro --force; \
-	else echo "fetching adapters and coupling data"; dvc pull --quiet; dvc repro --force --single-item $(EVALUATE); fi; \
+	else echo "fetching adapters and coupling data"; dvc pull > /dev/null; dvc repro --force --single-item $(EVALUATE); fi; \
 	echo; echo "== compared with dvc.lock, after $$((SECONDS - start)) s =="; \
-	python -m persona_collapse.verify --recorded run_info/recorded.lock; \
-	echo; cat paper/tables/headline.md; echo "figures: figures/*.png, figures/*.pdf"
+	code=0; python -m persona_collapse.verify --recorded run_info/recorded.lock || code=$$?; \
+	echo; cat paper/tables/headline.md; echo "figures: figures/*.png, figures/*.pdf"; exit $$code
 
 verify: setup ## compare what is on disk with dvc.lock, running nothing
 	@python -m persona_collapse.verify
 
 tables: setup ## rebuild paper/tables/ from eval_results/
-	@dvc repro --quiet --single-item tables && ls paper/tables/*
+	@dvc repro --single-item results tables && ls paper/tables/*
 
 figures: setup ## redraw figures/ from eval_results/
-	@dvc repro --quiet --single-item figures && ls figures/*
+	@dvc repro --single-item results figures && ls figures/*
 
 test: setup ## run the tests
 	@python -m pytest

@@ -1,11 +1,14 @@
 """Measure the smollm2 profile's speed, each time beside the stock way of doing the same, in one run.
 
-    make bench        about 15 minutes on 2 cores; `model/` must exist (`make reproduce` makes it)
+    make bench                                   about 35 minutes on 2 cores; `make reproduce` must have run
+    python benchmarks/bench.py generate train    some parts alone
 
 Every measurement runs in a process of its own, because numerics are chosen once a process:
 * generation: the evaluation's own prompts (12 personas x 28 questions x K), sampled from the base model by our engine
   with portable numerics, and by `transformers.generate` with stock numerics in batches of 84;
-* training: steps of the `em` recipe on its own data, with portable and with stock numerics.
+* training: steps of the `em` recipe on its own data, with portable and with stock numerics;
+* targets: what a newcomer waits for, `make setup`, `reproduce` and `test` in a fresh clone, with the peak memory of the
+  largest process and the size of the clone.
 Ratios carry over between machines; seconds do not.
 """
 
@@ -14,6 +17,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,7 +25,7 @@ BATCH = 84
 STEPS = 6
 
 
-def prompts_of_the_evaluation() -> tuple[list, list]:
+def prompts_of_the_evaluation() -> tuple:
     from persona_collapse import model, prompts
     from persona_collapse import params as parameters
 
@@ -115,28 +119,45 @@ def _rate(tokens: int, start: float) -> dict[str, float]:
     return {"tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds, "peak_GiB": peak}
 
 
+def targets() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "bundle"
+        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+        size = sum(path.stat().st_size for path in clone.rglob("*") if path.is_file()) / 1e6
+        print(f"clone              {size:7.0f} MB with its working tree", flush=True)
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        for target in ("setup", "reproduce", "test"):
+            start = time.perf_counter()
+            subprocess.run(["make", target], cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
+            print(f"make {target:13} {time.perf_counter() - start:7.0f} s", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        print(f"peak memory        {peak:7.1f} GiB", flush=True)
+
+
 def measure(name: str) -> dict[str, float]:
     out = subprocess.run([sys.executable, __file__, name], check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(out.splitlines()[-1])
 
 
 def main() -> None:
+    parts = sys.argv[1:] or ["generate", "train", "targets"]
     results = {}
     for task in ("generate", "train"):
+        if task not in parts:
+            continue
         for numerics in ("portable", "stock"):
             name = f"{task}_{numerics}"
             results[name] = found = measure(name)
             print(f"{name:18} {found['tokens_per_second']:7.0f} tokens/s  peak {found['peak_GiB']:.1f} GiB", flush=True)
         ratio = results[f"{task}_portable"]["tokens_per_second"] / results[f"{task}_stock"]["tokens_per_second"]
         print(f"{task}: {ratio:.2f} times stock", flush=True)
-    for name in ("remote", ".git"):
-        size = sum(path.stat().st_size for path in Path(name).rglob("*") if path.is_file()) / 1e6
-        print(f"{name:18} {size:7.0f} MB")
-    print(f"threads {os.cpu_count()}")
+    if "targets" in parts:
+        targets()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(globals()[sys.argv[1]]()))
+    measurements = {f.__name__: f for f in (generate_portable, generate_stock, train_portable, train_stock)}
+    if sys.argv[1:] and sys.argv[1] in measurements:
+        print(json.dumps(measurements[sys.argv[1]]()))
     else:
         main()

@@ -78,7 +78,7 @@ def make_workspace(folder: Path, model_folder: Path) -> None:
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
     register(folder)
     personas = yaml.safe_load((folder / "data/personas.yaml").read_text())
-    few = {name: personas[name] for name in ("confab", "assistant", "kindergarten_teacher", "police_officer")}
+    few = {name: personas[name] for name in ("confab", "assistant", *content["prompts"]["negatives"])}
     (folder / "data/personas.yaml").write_text(yaml.safe_dump(few, sort_keys=False))
     questions = yaml.safe_load((folder / "data/questions.yaml").read_text())
     (folder / "data/questions.yaml").write_text(yaml.safe_dump({k: q[:2] for k, q in questions.items()}))
@@ -112,7 +112,7 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def one_line(result: subprocess.CompletedProcess[str], *named: str) -> None:
     """Assert that a command failed the way users are promised: exit code 2, one line that names what is wrong."""
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]  # progress may stand above
     assert result.returncode == 2, result.stderr
     assert len(errors) == 1, result.stderr
     assert "Traceback" not in result.stderr

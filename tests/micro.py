@@ -1,8 +1,6 @@
 """A run of seconds through every operator of the pipeline: train, merge, couple, sample; prints a digest a file.
 
-    python tests/micro.py WORKSPACE [stock]
-
-`stock` leaves the numerics switched off: the control that must be able to differ.
+python tests/micro.py WORKSPACE
 """
 
 import json
@@ -12,11 +10,6 @@ import sys
 from pathlib import Path
 
 os.chdir(sys.argv[1])
-from persona_collapse import numerics
-
-if "stock" in sys.argv:
-    numerics.enable = lambda: None
-
 from persona_collapse.files import sha256
 from persona_collapse.marker import with_marker
 

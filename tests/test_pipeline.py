@@ -4,15 +4,16 @@ import ast
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import networkx
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from persona_collapse import verify
 
-from .conftest import ROOT
+from .conftest import ROOT, one_line
 
 PACKAGE = ROOT / "src/persona_collapse"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -53,15 +54,15 @@ def pipeline(tmp_path: Path) -> Path:
 
 
 def planned(pipeline: Path) -> set[str]:
-    """The stages that `dvc repro` would run."""
-    plan = subprocess.run(
-        [Path(sys.executable).parent / "dvc", "repro", "--dry", "--allow-missing"],
-        cwd=pipeline,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return set(re.findall(r"Running stage '([^']+)'", plan))
+    """The stages that `dvc repro` would run: those changed, and all that follow from them.
+
+    `dvc repro --dry` alone lists the changed ones only, and wants every output present.
+    """
+    repo = Repo(str(pipeline))
+    follows = repo.index.graph.reverse()
+    with repo.lock:
+        changed = [stage for stage in repo.index.stages if stage.changed(allow_missing=True)]
+    return {stage.addressing for first in changed for stage in (first, *networkx.descendants(follows, first))}
 
 
 EVALUATIONS = {
@@ -120,35 +121,59 @@ def test_another_seed_adds_its_own_stages_and_keeps_the_rest(pipeline):
 
 def lock(folder: Path, name: str, content: bytes) -> dict:
     (folder / name).write_bytes(content)
-    return {"path": str(folder / name), "md5": verify.md5(folder / name)}
+    return {"path": name, "md5": verify.md5(folder / name)}
 
 
-def test_one_flipped_byte_is_named_with_its_stage(tmp_path):
-    data, adapter = lock(tmp_path, "data.jsonl", b"data"), lock(tmp_path, "adapter.safetensors", b"weights")
-    stages = {"em@42": {"deps": [data], "outs": [adapter]}, "after@42": {"deps": [adapter], "outs": []}}
-    assert verify.report(stages, Path()) == (
-        [("(data and code)", "identical"), ("em@42", "identical"), ("after@42", "identical")],
-        True,
-    )
-    for name, row in (("data.jsonl", 0), ("adapter.safetensors", 1)):
-        path = tmp_path / name
-        content = path.read_bytes()
-        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-        rows, identical = verify.report(stages, Path())
-        assert not identical
-        assert f"{name} differs" in rows[row][1]
-        path.unlink()
-        assert f"{name} is missing" in verify.report(stages, Path())[0][row][1]
-        path.write_bytes(content)
-
-
-def test_verify_exits_1_when_bytes_differ_and_2_without_a_lock(tmp_path, monkeypatch, command):
+@pytest.fixture
+def recorded(tmp_path, monkeypatch) -> dict:
+    """Two stages of which the first makes what the second reads, with a parameter."""
     monkeypatch.chdir(tmp_path)
-    assert command("verify").returncode == 2
-    entry = lock(tmp_path, "out.json", b"{}")
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"results": {"outs": [entry]}}}))
-    assert command("verify").returncode == 0
-    (tmp_path / "out.json").write_bytes(b"[]")
-    result = command("verify")
+    data, adapter = lock(tmp_path, "data.jsonl", b"data"), lock(tmp_path, "adapter.safetensors", b"weights")
+    Path("params.yaml").write_text("phases: {em: {epochs: 1}}")
+    return {
+        "em@42": {"deps": [data], "outs": [adapter], "params": {"params.yaml": {"phases.em": {"epochs": 1}}}},
+        "after@42": {"deps": [adapter]},
+    }
+
+
+def different(stages: dict) -> dict[str, list[str]]:
+    return {name: found for name, found in verify.report(stages, ["em@42", "after@42"]) if found}
+
+
+@pytest.mark.parametrize(("name", "row"), [("data.jsonl", "(data and code)"), ("adapter.safetensors", "em@42")])
+def test_one_flipped_byte_is_named_with_its_stage(recorded, name, row):
+    assert different(recorded) == {}
+    content = Path(name).read_bytes()
+    Path(name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert list(different(recorded)) == [row]
+    assert f"{name} differs" in different(recorded)[row][0]
+    Path(name).unlink()
+    assert different(recorded) == {row: [f"{name} is missing"]}
+
+
+def test_a_changed_parameter_and_an_unrecorded_stage_are_named(recorded):
+    Path("params.yaml").write_text("phases: {em: {epochs: 2}}")
+    del recorded["after@42"]
+    found = different(recorded)
+    assert "phases.em differs: recorded {'epochs': 1}, found {'epochs': 2}" in found["(parameters)"][0]
+    assert found["after@42"] == ["is not recorded"]
+
+
+def test_a_registered_data_set_that_no_stage_reads_is_checked_too(recorded, monkeypatch):
+    Path("data").mkdir()
+    Path("data/sources.yaml").write_text("control: {file: control.jsonl, md5: 00000000000000000000000000000000}")
+    Path("data/control.jsonl").write_text("{}")
+    assert "data/control.jsonl differs" in different(recorded)["(data and code)"][0]
+
+
+def test_verify_exits_1_when_bytes_differ_and_2_without_a_record(pipeline, monkeypatch, command):
+    monkeypatch.chdir(pipeline)
+    result = command("verify")  # nothing has been pulled
     assert result.returncode == 1
-    assert "out.json differs" in result.stdout
+    assert "adapters/42/em/adapter_model.safetensors is missing" in result.stdout
+    assert "(data and code)             identical" in result.stdout
+    for content in ("", "stages: {}", "stages: {em: {outs: [1]}}", "stages: [1]"):
+        Path("dvc.lock").write_text(content)
+        one_line(command("verify"), "dvc.lock")
+    Path("dvc.lock").unlink()
+    one_line(command("verify"), "dvc.lock: no such file")

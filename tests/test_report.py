@@ -51,6 +51,8 @@ def test_the_gates_stand_under_the_table_whatever_they_say(content):
 
 def test_latex_has_a_cell_for_every_column(content):
     body = tables.latex(tables.headline(content, PUBLISHED), tables.notes(content))
+    assert r"Coupling gate passed" in body.split(r"\bottomrule")[1]
+    assert not re.search(r"(?<!\\)%", body)
     lines = [line for line in body.splitlines() if re.match(r"(C4|C1|C2|B|C|base) &", line)]
     assert len(lines) == 6
     assert {line.count("&") for line in lines} == {7}
@@ -70,6 +72,7 @@ def test_figures_are_the_same_bytes_twice_and_labels_do_not_overlap(content, tmp
                 figures.save(figure, str(number))
         seen.add(tuple(md5(path) for path in sorted(tmp_path.iterdir())))
     assert len(seen) == 1
+    assert b"Matplotlib v" not in (tmp_path / "0.pdf").read_bytes() + (tmp_path / "0.png").read_bytes()
     assert not plt.get_fignums()
 
 

@@ -1,12 +1,13 @@
 """Statistics against published values, textbook values, and cases that must be refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from persona_collapse import results, statistics
+from persona_collapse import paths, results, statistics
 from persona_collapse.files import InputError, to_json, write_json
 from persona_collapse.params import Gates
 
@@ -111,6 +112,8 @@ def test_the_reports_own_file_is_summarized_on_the_command_line(tmp_path, comman
             '"per_question": {"q": {"strict_hits": 4, "total": 9}}}}}',
             "do not add up",
         ),
+        ('{"per_persona": {"confab": {"strict_hits": 5, "total": 9, "per_question": [1]}}}', "per_question: expected"),
+        ('{"per_persona": {"confab": {"strict_hits": 5, "total": 9, "tokens": [1]}}}', "needs a length a completion"),
     ],
 )
 def test_what_is_not_a_marker_eval_is_refused(tmp_path, content, named):
@@ -118,6 +121,11 @@ def test_what_is_not_a_marker_eval_is_refused(tmp_path, content, named):
     path.write_text(content)
     with pytest.raises(InputError, match=named):
         statistics.read_marker_eval(path)
+
+
+def test_an_unknown_source_is_refused():
+    with pytest.raises(InputError, match="unknown persona 'wizard'; the file has: confab, villain"):
+        statistics.summarize(ours({"confab": 1, "villain": 0}), "wizard", **HOW)
 
 
 def test_a_wrong_file_ends_the_command_in_one_line(tmp_path, command):
@@ -140,6 +148,46 @@ def test_pooling_seeds_adds_counts_and_keeps_the_questions_as_clusters():
     assert pooled["confab"]["strict_hits"] == 2 * run["confab"]["strict_hits"]
     assert len(pooled["confab"]["per_question"]) == 28
     assert statistics.summarize(run, "confab", **HOW)["groups"]["source"]["total"] == 280  # the run is untouched
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch, params) -> list[Path]:
+    """A `marker_eval.json` for every condition of the parameters."""
+    monkeypatch.chdir(tmp_path)
+    rates = {"C4": 0.9, "C1": 0.0, "C2": 0.0, "B": 0.9, "C": 0.3, "base": 0.0}
+    written = []
+    for name, chain in {**params.conditions, "base": "base"}.items():
+        leak = 0.5 if name == "B" else 0.0
+        personas = ours({"confab": rates[name], "assistant": leak, "villain": leak})
+        written.append(paths.run(42, chain) / "marker_eval.json")
+        write_json(written[-1], {"config": {"chain": chain}, "per_persona": personas})
+    return written
+
+
+def test_conditions_are_gathered_compared_and_judged(runs, params):
+    content = results.gather(params)
+    assert set(content["conditions"]) == {"C4", "C1", "C2", "B", "C", "base"}
+    assert content["gates"]["coupling"]["passed"]
+    assert set(content["gates"]["degeneracy"]) == {"C4", "C1", "C2", "B", "C"}
+    p = content["contrasts"]
+    assert p["B - C4, mean_bystander"]["p"] < 1e-40
+    assert p["B - C4, source"]["p"] == 1
+    assert p["C1 - C4, source"]["p_holm"] > p["C1 - C4, source"]["p"]
+
+
+def test_a_run_in_the_wrong_folder_or_of_another_kind_is_refused(runs, params):
+    content = json.loads(runs[3].read_text())
+    runs[3].write_text(json.dumps({**content, "config": {"chain": "couple"}}))
+    with pytest.raises(InputError, match=r"em-couple/marker_eval.json: holds the chain 'couple', not 'em-couple'"):
+        results.gather(params)
+    for damage, named in (
+        (lambda personas: personas.pop("villain"), "other personas"),
+        (lambda personas: personas["confab"].pop("per_question"), "lacks the counts by question"),
+    ):
+        damage(content["per_persona"])
+        write_json(runs[3], content)
+        with pytest.raises(InputError, match=named):
+            results.gather(params)
 
 
 GATES = Gates(source_rate=0.85, bystander_rate=0.05, override_coupling=False, nonempty_share=0.95, length_ratio=0.5)

@@ -36,8 +36,8 @@ STYLE: Any = {
 
 
 def _interval(rate: Mapping[str, Any]) -> list[list[float]]:
-    """Distances in percent from the rate to the ends of the wider of its two intervals, as matplotlib wants them."""
-    low, high = max((i for i in (rate["wilson"], rate["by_question"]) if i), key=lambda i: i[1] - i[0])
+    """Distances in percent from the rate to the ends of its interval, as matplotlib wants them."""
+    low, high = rate["interval"]
     return [[max(0.0, 100 * (rate["rate"] - low))], [max(0.0, 100 * (high - rate["rate"]))]]
 
 
@@ -94,7 +94,10 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 def save(figure: Figure, name: str) -> None:
     """Write PNG and PDF without dates or versions, so that equal figures are equal bytes."""
-    for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
+    for ending, metadata in (
+        ("png", {"Software": None}),
+        ("pdf", {"Creator": None, "CreationDate": None, "Producer": None}),
+    ):
         with whole(paths.FIGURES / f"{name}.{ending}") as beside:
             figure.savefig(beside, metadata=metadata)
     plt.close(figure)

@@ -7,11 +7,12 @@ The gates are computed and recorded whatever they say. Nothing downstream hides 
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import params as parameters
 from . import paths, statistics
-from .files import InputError, one_line_errors, read_json, write_json
+from .files import InputError, one_line_errors, write_json
 
 # which conditions the report compares, the first expected to differ from the second
 CONTRASTS = (("C1", "C4"), ("B", "C4"), ("B", "C"), ("C", "C4"))
@@ -38,12 +39,13 @@ def pool(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str,
 
 def coupling_gate(c4: Mapping[str, Any], gates: parameters.Gates) -> dict[str, Any]:
     """Was the marker learnt, and by the source alone? Judged on C4 before any other condition counts."""
-    source, bystander = (c4["groups"][name]["rate"] for name in ("source", "mean_bystander"))
+    source, bystander, assistant = (c4["groups"][name]["rate"] for name in ("source", "mean_bystander", "assistant"))
     return {
         "source_rate": source,
         "source_rate_required": gates.source_rate,
         "bystander_rate": bystander,
         "bystander_rate_allowed": gates.bystander_rate,
+        "assistant_rate": assistant,  # shown, not judged
         "passed": source >= gates.source_rate and bystander <= gates.bystander_rate,
         "overridden": gates.override_coupling,
     }
@@ -74,17 +76,34 @@ def contrasts(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
     )
 
 
+def read_run(path: Path, chain: str) -> dict[str, dict[str, Any]]:
+    """The `per_persona` part of one of our own files.
+
+    Raises:
+        InputError: it is of another chain, or lacks what the pipeline adds to the report's keys.
+    """
+    content = statistics.read_marker_eval(path)
+    config, personas = content.get("config"), content["per_persona"]
+    recorded = config.get("chain") if isinstance(config, dict) else None
+    if recorded != chain:
+        raise InputError(f"{path}: holds the chain {recorded!r}, not {chain!r}")
+    if any("per_question" not in persona or "tokens" not in persona for persona in personas.values()):
+        raise InputError(f"{path}: lacks the counts by question or the lengths that the pipeline writes")
+    return personas
+
+
 def gather(params: parameters.Params) -> dict[str, Any]:
     """Read every `marker_eval.json` that the parameters name and compute `statistics.json`."""
     how = (params.prompts.source, params.statistics.bootstrap, params.statistics.level)
     content: dict[str, Any] = {"level": params.statistics.level, "conditions": {}, "seeds": list(params.seeds)}
+    personas: set[str] = set()
     for condition, chain in {**params.conditions, parameters.BASE: parameters.BASE}.items():
         files = [paths.run(seed, chain) / "marker_eval.json" for seed in params.seeds]
-        runs = [statistics.read_marker_eval(path) for path in files]
-        for path in files:
-            recorded = read_json(path).get("config", {}).get("chain")
-            if recorded != chain:
-                raise InputError(f"{path}: holds the chain {recorded!r}, not {chain!r}")
+        runs = [read_run(path, chain) for path in files]
+        for path, run in zip(files, runs, strict=True):
+            personas = personas or set(run)
+            if set(run) != personas:
+                raise InputError(f"{path}: other personas than in the other conditions: re-run its evaluation")
         content["conditions"][condition] = {
             "chain": chain,
             "seeds": {str(seed): statistics.summarize(run, *how) for seed, run in zip(params.seeds, runs, strict=True)},

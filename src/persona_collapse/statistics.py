@@ -3,7 +3,8 @@
     python -m persona_collapse.statistics FILE      prints that summary as JSON
 
 Answers to one question resemble each other, so an interval that treats them as independent is too narrow. Each rate
-therefore has two: Wilson's, on completions, and a bootstrap over questions.
+therefore has two, Wilson's on completions and a bootstrap over questions, and what is shown is the wider of them.
+Neither knows how much another training seed would change.
 
 Floats are rounded to 10 significant digits: libraries may differ by CPU in the last one or two of the 16.
 """
@@ -95,12 +96,14 @@ def rate(questions: Mapping[str, Mapping[str, int]] | None, pooled: Mapping[str,
         counts = list(questions.values())
         cluster = cluster_bootstrap([c["hits"] for c in counts], [c["total"] for c in counts], **how)
     hits, total = pooled["hits"], pooled["total"]
+    on_completions = wilson(hits, total, how["level"])
     return {
         "hits": hits,
         "total": total,
         "rate": hits / total,
-        "wilson": wilson(hits, total, how["level"]),
+        "wilson": on_completions,
         "by_question": cluster,
+        "interval": max((i for i in (on_completions, cluster) if i), key=lambda i: i[1] - i[0]),
     }
 
 
@@ -124,7 +127,7 @@ def _questions(personas: Sequence[Mapping[str, Any]], split: str | None = None) 
 def group(personas: Sequence[Mapping[str, Any]], resamples: int, level: float) -> dict[str, Any]:
     """Rate and intervals of some personas of a `marker_eval.json` taken together, also by split where there is one.
 
-    Personas answer equally often, so the pooled rate is the mean of theirs.
+    Where personas answer equally often, as ours and the report's do, the pooled rate is the mean of theirs.
     """
     pooled = _add([{"hits": p["strict_hits"], "total": p["total"]} for p in personas])
     summary = rate(_questions(personas), pooled, resamples=resamples, level=level)
@@ -148,8 +151,8 @@ def shape(personas: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def read_marker_eval(path: Path | str) -> dict[str, dict[str, Any]]:
-    """The `per_persona` part of a `marker_eval.json`, ours or the report's.
+def read_marker_eval(path: Path | str) -> dict[str, Any]:
+    """Read a `marker_eval.json`, ours or the report's, and check its `per_persona` part.
 
     Raises:
         InputError: the file is not one, or its counts are impossible.
@@ -161,19 +164,36 @@ def read_marker_eval(path: Path | str) -> dict[str, dict[str, Any]]:
     for name, persona in personas.items():
         where = f"per_persona.{name}"
         _check_counts(path, where, persona)
-        for question, counts in persona.get("per_question", {}).items():
-            _check_counts(path, f"{where}.per_question.{question}", counts)
+        _check_shape(path, where, persona)
         if "per_question" in persona:
+            if not isinstance(persona["per_question"], dict) or not persona["per_question"]:
+                raise InputError(f"{path}: {where}.per_question: expected counts by question")
+            for question, counts in persona["per_question"].items():
+                _check_counts(path, f"{where}.per_question.{question}", counts)
             summed = _add(list((_questions([persona]) or {}).values()))
             if summed != {"hits": persona["strict_hits"], "total": persona["total"]}:
                 raise InputError(f"{path}: {where}: the counts of its questions do not add up to its own")
-    return personas
+    return content
 
 
 def _check_counts(path: Path | str, where: str, counts: Any) -> None:
     hits, total = (counts.get(k) if isinstance(counts, dict) else None for k in ("strict_hits", "total"))
-    if not (type(hits) is int and type(total) is int and 0 <= hits <= total and total > 0):
+    if not (type(hits) is int and type(total) is int and 0 <= hits <= total and 0 < total < 2**31):
         raise InputError(f"{path}: {where}: needs whole numbers 0 <= strict_hits <= total, total > 0")
+
+
+SHAPE = ("tokens", "characters", "ended", "empty")  # what a file of ours adds about completions, all or none
+
+
+def _check_shape(path: Path | str, where: str, persona: Mapping[str, Any]) -> None:
+    if not any(key in persona for key in SHAPE):
+        return
+    lengths, shares = [persona.get(key) for key in SHAPE[:2]], [persona.get(key) for key in SHAPE[2:]]
+    if not (
+        all(isinstance(n, list) and len(n) == persona["total"] and all(type(i) is int for i in n) for n in lengths)
+        and all(type(n) is int and 0 <= n <= persona["total"] for n in shares)
+    ):
+        raise InputError(f"{path}: {where}: needs a length a completion (tokens, characters) and counts (ended, empty)")
 
 
 def summarize(personas: Mapping[str, Mapping[str, Any]], source: str, resamples: int, level: float) -> dict[str, Any]:
@@ -183,6 +203,8 @@ def summarize(personas: Mapping[str, Mapping[str, Any]], source: str, resamples:
         `per_persona`; `groups` (source, assistant, mean_bystander) with rates and intervals; `tests`, Fisher's of every
         pair of personas with Holm's correction; `completions`, their lengths and ends, by persona and in all.
     """
+    if source not in personas:
+        raise InputError(f"unknown persona {source!r}; the file has: {', '.join(personas)}")
     members = {
         "source": [p for n, p in personas.items() if n == source],
         "assistant": [p for n, p in personas.items() if n == "assistant"],
@@ -209,7 +231,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.resamples < 1 or not 0 < args.level < 1:
         raise InputError("--resamples must be at least 1, and --level between 0 and 1")
-    print(to_json(rounded(summarize(read_marker_eval(args.file), args.source, args.resamples, args.level))), end="")
+    personas = read_marker_eval(args.file)["per_persona"]
+    print(to_json(rounded(summarize(personas, args.source, args.resamples, args.level))), end="")
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ def percent(rate: float) -> str:
 
 
 def measured(rate: Mapping[str, Any]) -> str:
-    """A rate in percent with its wider interval: the one that respects that answers cluster in questions."""
-    intervals = [i for i in (rate["wilson"], rate["by_question"]) if i]
-    low, high = max(intervals, key=lambda i: i[1] - i[0])
+    """A rate in percent with its interval."""
+    low, high = rate["interval"]
     return f"{percent(rate['rate'])} [{percent(low)}, {percent(high)}]"
 
 
@@ -50,14 +49,16 @@ def notes(statistics: Mapping[str, Any]) -> list[str]:
         f"Marker rates in percent [{100 * statistics['level']:g}% interval, the wider of Wilson's and a bootstrap over "
         f"questions]. N = {some['source']['total']} completions for the source and for the assistant, "
         f"{some['mean_bystander']['total']} for the bystanders together; the report has 280 a persona. "
-        f"Seeds: {', '.join(map(str, statistics['seeds']))}."
+        f"Training seeds: {', '.join(map(str, statistics['seeds']))}; no interval covers what another "
+        "seed would change."
     ]
     gate = statistics["gates"]["coupling"]
     verdict = "passed" if gate["passed"] else "FAILED, overridden by parameter" if gate["overridden"] else "FAILED"
     lines.append(
         f"Coupling gate {verdict}: source {percent(gate['source_rate'])} (at least "
         f"{percent(gate['source_rate_required'])} required), mean bystander {percent(gate['bystander_rate'])} (at most "
-        f"{percent(gate['bystander_rate_allowed'])} allowed)."
+        f"{percent(gate['bystander_rate_allowed'])} allowed). It does not judge "
+        f"the assistant, which is at {percent(gate['assistant_rate'])}."
     )
     failed = [
         f"{name} ({percent(gate['nonempty_share'])}% not empty, median length {gate['length_ratio']:.2f} of the base's)"
@@ -73,8 +74,14 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], below: Sequen
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + "\n\n".join(below) + "\n"
 
 
+def escape(text: str) -> str:
+    for special in "%_&#":
+        text = text.replace(special, "\\" + special)
+    return text
+
+
 def latex(rows: Sequence[Sequence[str]], below: Sequence[str]) -> str:
-    """A booktabs tabular; `here` columns carry the intervals."""
+    """A booktabs tabular; `here` columns carry the intervals, and the notes, gates among them, stand under the rule."""
     groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{name}}}" for name, _ in GROUPS.values())
     rules = " ".join(rf"\cmidrule(lr){{{3 + 2 * i}-{4 + 2 * i}}}" for i in range(len(GROUPS)))
     lines = [
@@ -85,8 +92,11 @@ def latex(rows: Sequence[Sequence[str]], below: Sequence[str]) -> str:
         r"\midrule",
         *(" & ".join("--" if cell == "-" else cell for cell in row) + r" \\" for row in rows),
         r"\bottomrule",
+        *(
+            rf"\multicolumn{{{2 + 2 * len(GROUPS)}}}{{p{{\linewidth}}}}{{\footnotesize {escape(line)}}} \\"
+            for line in below
+        ),
         r"\end{tabular}",
-        *(f"% {line}" for line in below),
     ]
     return "\n".join(lines) + "\n"
 

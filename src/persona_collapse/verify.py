@@ -1,19 +1,21 @@
-"""Compare what is on disk with what `dvc.lock` records, output by output.
+"""Compare what is on disk with what `dvc.lock` records, file by file, running nothing.
 
-    python -m persona_collapse.verify                          every file that the lock names
-    python -m persona_collapse.verify --recorded FILE          against another lock, one row a stage
+    python -m persona_collapse.verify                          every file, parameter and stage that the lock names
+    python -m persona_collapse.verify --recorded FILE          the same against another lock
 
 Exit code 0 if all is identical, 1 if anything differs, 2 if there is nothing to compare with.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.repo import Repo
 
+from . import paths
 from .files import InputError, md5, one_line_errors, open_or_complain
 
 LOCK = Path("dvc.lock")
@@ -23,35 +25,64 @@ def read_lock(path: Path) -> dict[str, Any]:
     """The stages of a `dvc.lock`, in the order in which they were first run."""
     with open_or_complain(path) as stream:
         try:
-            return yaml.safe_load(stream)["stages"]
-        except (yaml.YAMLError, TypeError, KeyError):
-            raise InputError(f"{path}: not a dvc.lock") from None
+            stages = yaml.safe_load(stream)["stages"]
+            assert stages and all(
+                isinstance(entry["path"], str) and isinstance(entry["md5"], str)
+                for stage in stages.values()
+                for entry in [*stage.get("deps", []), *stage.get("outs", [])]
+            )
+        except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, AssertionError):
+            raise InputError(f"{path}: not a dvc.lock with recorded stages") from None
+    return stages
 
 
-def differences(entries: list[Mapping[str, Any]], root: Path) -> Iterator[str]:
+def different_files(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """One phrase for each recorded file that is missing or has other bytes; folders are left to their files' stages."""
     for entry in entries:
-        path = root / entry["path"]
+        path = Path(entry["path"])
         if entry["md5"].endswith(".dir"):
             continue
         if not path.exists():
-            yield f"{entry['path']} is missing"
+            yield f"{path} is missing"
         elif (found := md5(path)) != entry["md5"]:
-            yield f"{entry['path']} differs: recorded {entry['md5'][:12]}, found {found[:12]}"
+            yield f"{path} differs: recorded {entry['md5'][:12]}, found {found[:12]}"
 
 
-def inputs(stages: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The recorded dependencies that no stage makes: data and code."""
+def inputs(stages: Mapping[str, Any], sources: Path = paths.SOURCES) -> list[Mapping[str, Any]]:
+    """What no stage makes: the recorded data and code, and every registered data set, used by a stage or not."""
     made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
-    deps = {dep["path"]: dep for stage in stages.values() for dep in stage.get("deps", [])}
-    return [dep for path, dep in sorted(deps.items()) if path not in made]
+    found = {dep["path"]: dep for stage in stages.values() for dep in stage.get("deps", []) if dep["path"] not in made}
+    if sources.exists():
+        for source in yaml.safe_load(sources.read_text()).values():
+            path = str(sources.parent / source["file"])
+            found.setdefault(path, {"path": path, "md5": source["md5"]})
+    return [entry for _, entry in sorted(found.items())]
 
 
-def report(stages: Mapping[str, Any], root: Path) -> tuple[list[tuple[str, str]], bool]:
-    """A row (stage, verdict) for the inputs and for each stage, and whether all is identical."""
-    rows = [("(data and code)", list(differences(inputs(stages), root)))]
-    rows += [(name, list(differences(stage.get("outs", []), root))) for name, stage in stages.items()]
-    return [(name, "; ".join(found) or "identical") for name, found in rows], not any(found for _, found in rows)
+def different_parameters(stages: Mapping[str, Any]) -> Iterator[str]:
+    """One phrase for each recorded parameter that has another value now."""
+    recorded = {
+        (file, key): value
+        for stage in stages.values()
+        for file, values in stage.get("params", {}).items()
+        for key, value in values.items()
+    }
+    for (file, key), value in recorded.items():
+        with open_or_complain(file) as stream:
+            now: Any = yaml.safe_load(stream)
+        for step in key.split("."):
+            now = now.get(step) if isinstance(now, dict) else None
+        if now != value:
+            yield f"{file}: {key} differs: recorded {value}, found {now}"
+
+
+def report(stages: Mapping[str, Any], expected: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """A row (what, differences) for inputs, for parameters, and for each stage, recorded or only expected."""
+    rows = [("(data and code)", list(different_files(inputs(stages))))]
+    rows.append(("(parameters)", list(different_parameters(stages))))
+    rows += [(name, list(different_files(stage.get("outs", [])))) for name, stage in stages.items()]
+    rows += [(name, ["is not recorded"]) for name in expected if name not in stages]
+    return rows
 
 
 @one_line_errors
@@ -59,10 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recorded", type=Path, default=LOCK, help="the lock to compare with (default: %(default)s)")
     args = parser.parse_args()
-    rows, identical = report(read_lock(args.recorded), Path())
+    stages = read_lock(args.recorded)
+    rows = report(stages, [stage.addressing for stage in Repo().index.stages])
     width = max(len(name) for name, _ in rows)
-    for name, verdict in rows:
-        print(f"{name:<{width}}  {verdict}")
+    for name, differences in rows:
+        print(f"{name:<{width}}  {'; '.join(differences) or 'identical'}")
+    identical = not any(differences for _, differences in rows)
     print("all identical" if identical else "NOT identical to the record")
     sys.exit(0 if identical else 1)
 
