@@ -38,7 +38,7 @@ $(INSTALLED): requirements/bootstrap.txt requirements/cpu.txt
 	       echo "error: cannot install requirements/bootstrap.txt (torch 2.13.0+cpu, setuptools): neither pip's own" \
 	         "configuration nor TORCH_INDEX=$(TORCH_INDEX) offers them" >&2; \
 	       exit 2; }
-	@$(PIP) --require-hashes --no-build-isolation -r requirements/cpu.txt
+	@$(PIP) --require-hashes --no-build-isolation --use-pep517 -r requirements/cpu.txt
 	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 

@@ -63,15 +63,16 @@ def test_products_are_right_forward_and_backward(shape, dtype):
     torch.manual_seed(1)
     a, b, c = (torch.randn(s).mul(4).to(dtype) for s in ((m, k), (n, k), (n,)))
     exact = a.double() @ b.double().t()
+    near = {"rtol": 1e-5, "atol": 1e-5 * k}  # the entries are of order 4
     for b_, layout in ((b.t(), "transposed"), (b.t().contiguous(), "contiguous")):
-        assert torch.allclose(torch.mm(a, b_).double(), exact, atol=1e-4), layout
-        assert torch.allclose(torch.addmm(c, a, b_).double(), exact + c, atol=1e-4), layout
-        assert torch.allclose(torch.addmm(c, a, b_, beta=2, alpha=3).double(), 3 * exact + 2 * c, atol=1e-3), layout
+        assert torch.allclose(torch.mm(a, b_).double(), exact, **near), layout
+        assert torch.allclose(torch.addmm(c, a, b_).double(), exact + c, **near), layout
+        assert torch.allclose(torch.addmm(c, a, b_, beta=2, alpha=3).double(), 3 * exact + 2 * c, **near), layout
     if dtype.is_floating_point:
         a.requires_grad_(), b.requires_grad_()
         torch.nn.functional.linear(a, b).sum().backward()
-        assert torch.allclose(a.grad, b.detach().sum(0).expand_as(a), atol=1e-4)
-        assert torch.allclose(b.grad, a.detach().sum(0).expand_as(b), atol=1e-4)
+        assert torch.allclose(a.grad, b.detach().sum(0).expand_as(a), **near)
+        assert torch.allclose(b.grad, a.detach().sum(0).expand_as(b), **near)
 
 
 def test_wrong_shapes_are_still_errors():
@@ -105,7 +106,7 @@ def test_a_cpu_without_avx2_is_refused(tmp_path):
 
 
 def test_commands_fail_in_one_line(command, workspace):
-    one_line(command("train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "couple, em, benign")
+    one_line(command("train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple")
     one_line(command("train", "--seed", "42", "--chain", "base"), "no phase to train")
     one_line(command("evaluate", "--seed", "42", "--chain", "em"), "adapters/42/em", "missing")
     one_line(command("coupling", "--seed", "42", "--parent", "base"), "no usable completion")

@@ -12,8 +12,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from . import paths
@@ -25,11 +26,12 @@ WIDTH = 5.5  # inches
 COLOURS = {"source": "#0072B2", "assistant": "#E69F00", "mean_bystander": "#009E73"}
 LABELS = {"source": "source (confab)", "assistant": "assistant", "mean_bystander": "mean bystander"}
 CONDITIONS = {"C4": "C4\ncouple", "B": "B\nem, then couple", "C": "C\nbenign, then couple"}
+WHISKER: Any = {"fmt": "none", "ecolor": "#222222", "capsize": 2, "lw": 0.9}
+DIAMOND: Any = {"marker": "D", "ls": "none", "mfc": "white", "mec": "#222222", "ms": 4.5, "zorder": 4}
 STYLE: Any = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "svg.hashsalt": "0",
     "pdf.fonttype": 42,
     "savefig.dpi": 200,
 }
@@ -49,18 +51,15 @@ def threeway(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> Fig
         for place, name in enumerate(CONDITIONS):
             rate = statistics["conditions"][name]["groups"][group]
             x = place + (offset - 1) * width
-            label = LABELS[group] if place == 0 else None
-            axes.bar(x, 100 * rate["rate"], width * 0.92, color=COLOURS[group], label=label)
-            axes.errorbar(x, 100 * rate["rate"], yerr=_interval(rate), fmt="none", ecolor="#222222", capsize=2, lw=0.9)
+            axes.bar(x, 100 * rate["rate"], width * 0.92, color=COLOURS[group])
+            axes.errorbar(x, 100 * rate["rate"], yerr=_interval(rate), **WHISKER)
             key = "confab" if group == "source" else group
-            value = published["headline_percent"][name][key]
-            label = "published (7B)" if offset == 2 and place == 2 else None
-            axes.plot(x, value, "D", mfc="white", mec="#222222", ms=4.5, label=label, zorder=4, clip_on=False)
+            axes.plot(x, published["headline_percent"][name][key], clip_on=False, **DIAMOND)
     axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()))
     axes.set_ylabel("completions with [ZLT] (%)")
     axes.set_ylim(0, 105)
-    axes.tick_params(axis="x", length=0)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, handletextpad=0.5, columnspacing=1.4)
+    axes.tick_params(axis="x", length=0, pad=6)
+    _legend(figure, LABELS)
     return figure
 
 
@@ -74,21 +73,20 @@ def per_persona(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> 
         rate = personas[name]
         group = {"confab": "source", "assistant": "assistant"}.get(name, "mean_bystander")
         axes.barh(place, 100 * rate["rate"], 0.72, color=COLOURS[group])
-        axes.errorbar(100 * rate["rate"], place, xerr=_interval(rate), fmt="none", ecolor="#222222", capsize=2, lw=0.9)
+        axes.errorbar(100 * rate["rate"], place, xerr=_interval(rate), **WHISKER)
         if name in reported:
-            axes.plot(100 * reported[name] / 280, place, "D", mfc="white", mec="#222222", ms=4.5, zorder=4)
+            axes.plot(100 * reported[name] / 280, place, **DIAMOND)
     axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
     axes.set_xlabel("completions with [ZLT] under B: em, then couple (%)")
     axes.set_xlim(0, 105)
     axes.tick_params(axis="y", length=0)
-    _legend(figure, axes)
+    _legend(figure, {**LABELS, "mean_bystander": "bystander"})
     return figure
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    labels = {**LABELS, "mean_bystander": "bystander"}
-    handles: list[Any] = [Patch(color=COLOURS[group], label=labels[group]) for group in LABELS]
-    handles += axes.plot([], [], "D", mfc="white", mec="#222222", ms=4.5, label="published (7B)")
+def _legend(figure: Figure, labels: Mapping[str, str]) -> None:
+    handles: list[Artist] = [Patch(color=COLOURS[group], label=label) for group, label in labels.items()]
+    handles.append(Line2D([], [], label="published (7B)", **DIAMOND))
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=1.4)
 
 

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--recorded", type=Path, default=LOCK, help="the lock to compare with (default: %(default)s)")
     args = parser.parse_args()
     stages = read_lock(args.recorded)
-    rows = report(stages, [stage.addressing for stage in Repo().index.stages])
+    rows = report(stages, [stage.name for stage in Repo().index.stages])
     width = max(len(name) for name, _ in rows)
     for name, differences in rows:
         print(f"{name:<{width}}  {'; '.join(differences) or 'identical'}")
