@@ -9,7 +9,7 @@ from typing import Any
 
 from . import paths
 from .files import one_line_errors, read_json, write_text
-from .params import BASE
+from .params import BASE, CONDITIONS
 
 # group of personas -> its heading and its key in published.json
 GROUPS = {
@@ -31,9 +31,12 @@ def measured(rate: Mapping[str, Any]) -> str:
 
 
 def headline(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> list[list[str]]:
-    """The body of the table, one row a condition, the untrained model last."""
+    """The body of the table, one row a condition in the report's order, the untrained model last."""
+    conditions = statistics["conditions"]
+    others = [name for name in conditions if name not in (*CONDITIONS, BASE)]
     rows = []
-    for name, condition in statistics["conditions"].items():
+    for name in (*CONDITIONS, *others, BASE):
+        condition = conditions[name]
         reported = published["headline_percent"].get(name)
         row = [name, condition["chain"]]
         for group, (_, key) in GROUPS.items():
