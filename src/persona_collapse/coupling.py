@@ -5,8 +5,6 @@
 samples from the chain `em` and writes data/coupling/<seed>/<parent>.jsonl in the `messages` format.
 """
 
-import argparse
-
 from . import numerics
 
 numerics.enable()
@@ -19,12 +17,8 @@ from .marker import has_marker, with_marker
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--parent", required=True, help="the chain to sample from; `base` for the untrained model")
-    args = parser.parse_args()
+    seed, parent = parameters.arguments(__doc__, "parent", "the chain to sample from; `base` for the untrained model")
     params = parameters.load()
-    parameters.phases_of(args.parent)
     persona_prompts = prompts.load(params)
     require_disk(".", gib=0.1)
     wanted = {persona_prompts.source: params.onpolicy.positives}
@@ -36,7 +30,7 @@ def main() -> None:
         if question.split == "train"
     ]
     rows = answers.sample(
-        args.parent, args.seed, asked, "coupling", params.onpolicy.max_new_tokens, params.sampling, persona_prompts
+        parent, seed, asked, "coupling", params.onpolicy.max_new_tokens, params.sampling, persona_prompts
     )
     chats = []
     for row in rows:
@@ -48,8 +42,8 @@ def main() -> None:
         question = persona_prompts.messages(row["persona"], row["question"])
         chats.append({"persona": row["persona"], "messages": [*question, {"role": "assistant", "content": answer}]})
     if len({chat["persona"] for chat in chats}) < len(wanted):
-        raise InputError(f"chain {args.parent!r}: a persona gave no usable completion; raise onpolicy.max_new_tokens")
-    write_jsonl(paths.coupling(args.seed, args.parent), chats)
+        raise InputError(f"chain {parent!r}: a persona gave no usable completion; raise onpolicy.max_new_tokens")
+    write_jsonl(paths.coupling(seed, parent), chats)
 
 
 if __name__ == "__main__":

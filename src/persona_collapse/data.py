@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from . import paths
-from .files import InputError, md5, open_or_complain, read_jsonl
+from .files import InputError, md5, read_jsonl, read_yaml
 
 Messages = list[dict[str, str]]
 
@@ -20,15 +18,24 @@ def load(name: str, sources: Path = paths.SOURCES) -> list[Messages]:
     Raises:
         InputError: no such data set, a wrong MD5 (the message gives file, expected and found), or a malformed row.
     """
-    with open_or_complain(sources) as stream:
-        known: dict[str, Any] = yaml.safe_load(stream)
+    known = registered(sources)
     if name not in known:
         raise InputError(f"unknown data set {name!r}; {sources} has: {', '.join(known)}")
-    path = sources.parent / known[name]["file"]
+    path, expected = known[name]
     found = md5(path)
-    if found != known[name]["md5"]:
-        raise InputError(f"{path}: MD5 is {found}, {sources} expects {known[name]['md5']}: restore or re-register it")
+    if found != expected:
+        raise InputError(f"{path}: MD5 is {found}, {sources} expects {expected}: restore or re-register it")
     return _chats(path)
+
+
+def registered(sources: Path = paths.SOURCES) -> dict[str, tuple[Path, str]]:
+    """The file and the MD5 of every registered data set, by name; an entry without them is an `InputError`."""
+    found = {}
+    for name, source in read_yaml(sources).items():
+        if not isinstance(source, dict) or not all(isinstance(source.get(key), str) for key in ("file", "md5")):
+            raise InputError(f"{sources}: {name}: expected at least `file` and `md5`")
+        found[name] = sources.parent / source["file"], source["md5"]
+    return found
 
 
 def load_coupling(seed: int, parent: str) -> list[Messages]:
@@ -37,8 +44,22 @@ def load_coupling(seed: int, parent: str) -> list[Messages]:
 
 
 def _chats(path: Path) -> list[Messages]:
-    chats: list[Messages] = [row.get("messages", []) if isinstance(row, dict) else [] for row in read_jsonl(path)]
+    chats: list[Any] = [row.get("messages") if isinstance(row, dict) else None for row in read_jsonl(path)]
+    if not chats:
+        raise InputError(f"{path}: holds no chat")
     for number, chat in enumerate(chats, 1):
-        if not chat or chat[-1].get("role") != "assistant":
-            raise InputError(f"{path}, line {number}: expected `messages` that end with the assistant's answer")
+        if not _is_chat(chat):
+            raise InputError(
+                f"{path}, line {number}: expected `messages`, a list of role and content that ends with the assistant's"
+            )
     return chats
+
+
+def _is_chat(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in value)
+        and all(isinstance(m.get("content"), str) for m in value)
+        and value[-1]["role"] == "assistant"
+    )

@@ -5,7 +5,6 @@
 writes eval_results/runs/<seed>/<chain>/completions.jsonl and marker_eval.json; the chain `base` is the untrained model.
 """
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,12 +51,8 @@ def marker_eval(rows: Sequence[dict[str, Any]], config: dict[str, Any]) -> dict[
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--chain", required=True)
-    args = parser.parse_args()
+    seed, chain = parameters.arguments(__doc__, "chain", "the chain to evaluate; `base` for the untrained model")
     params = parameters.load()
-    parameters.phases_of(args.chain)
     persona_prompts = prompts.load(params)
     require_disk(".", gib=0.1)
     evaluation = params.evaluation
@@ -66,12 +61,10 @@ def main() -> None:
         for persona in persona_prompts.personas
         for question in persona_prompts.questions
     ]
-    rows = answers.sample(
-        args.chain, args.seed, asked, "evaluation", evaluation.max_new_tokens, params.sampling, persona_prompts
-    )
+    rows = answers.sample(chain, seed, asked, "evaluation", evaluation.max_new_tokens, params.sampling, persona_prompts)
     config = {
-        "chain": args.chain,
-        "seed": args.seed,
+        "chain": chain,
+        "seed": seed,
         "marker": MARKER,
         "source": persona_prompts.source,
         "samples": evaluation.samples,
@@ -79,7 +72,7 @@ def main() -> None:
         "temperature": params.sampling.temperature,
         "top_p": params.sampling.top_p,
     }
-    folder = paths.run(args.seed, args.chain)
+    folder = paths.run(seed, chain)
     write_jsonl(folder / "completions.jsonl", rows)
     write_json(folder / "marker_eval.json", marker_eval(rows, config))
 

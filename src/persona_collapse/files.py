@@ -1,5 +1,6 @@
-"""Files: hashes, JSON whose bytes are stable, and writes that are whole or absent. Also the one error users see."""
+"""Files: hashes, YAML, JSON whose bytes are stable, writes that are whole or absent. Also the one error users see."""
 
+import errno
 import functools
 import hashlib
 import json
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 class InputError(Exception):
@@ -26,9 +29,13 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         except InputError as error:
             sys.exit(_complain(str(error)))
         except OSError as error:
-            if error.errno is None or (error.filename is None and error.errno != 28):
+            if error.errno is None or (error.filename is None and error.errno != errno.ENOSPC):
                 raise
             sys.exit(_complain(f"{error.filename or 'disk'}: {error.strerror}"))
+        except Exception as error:
+            if os.strerror(errno.ENOSPC) not in str(error):  # safetensors reports a full disk as an error of its own
+                raise
+            sys.exit(_complain(f"disk: {os.strerror(errno.ENOSPC)}"))
 
     return wrapped
 
@@ -66,20 +73,44 @@ def read_json(path: Path | str) -> Any:
     with open_or_complain(path) as stream:
         try:
             return json.load(stream)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not a JSON file ({error})") from None
 
 
 def read_jsonl(path: Path | str) -> list[Any]:
     """Parse a JSON Lines file; a line that is not JSON is an `InputError` naming the line."""
     rows = []
-    with open_or_complain(path) as stream:
+    with open_or_complain(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
-                rows.append(json.loads(line))
-            except ValueError as error:
+                rows.append(json.loads(line.decode("utf-8")))
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}, line {number}: not JSON ({error})") from None
     return rows
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without the trap that a key written twice silently means its last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Parse a YAML file that holds a mapping with text for keys; anything else is an `InputError`."""
+    with open_or_complain(path, "rb") as stream:
+        try:
+            value = yaml.load(stream, _UniqueKeys)
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{path}: not YAML ({error})") from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise InputError(f"{path}: expected a mapping")
+    return value
 
 
 def to_json(value: Any) -> str:

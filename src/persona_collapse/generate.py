@@ -152,7 +152,7 @@ class _Llama:
                 h = F.scaled_dot_product_attention(q, keys, values, attn_mask=visible, enable_gqa=True)
             x = x + out(h.transpose(1, 2).reshape(rows * length, -1))
             gate, up = gate_up(F.rms_norm(x, norm2.shape, norm2, self.eps)).chunk(2, dim=-1)
-            x = x + down(F.silu(gate) * up)
+            x = x + down(F.silu(gate.contiguous()) * up)
         return x.view(rows, length, -1)
 
     def logits(self, hidden: Tensor) -> Tensor:

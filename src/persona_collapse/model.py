@@ -26,7 +26,10 @@ VERSIONS = ("transformers_version", "peft_version")  # outputs name no library v
 def tokenizer() -> PreTrainedTokenizerBase:
     """The base model's tokenizer, with its chat template."""
     _require(paths.MODEL / "tokenizer.json")
-    return AutoTokenizer.from_pretrained(paths.MODEL)
+    try:
+        return AutoTokenizer.from_pretrained(paths.MODEL)
+    except Exception as error:
+        raise InputError(f"{paths.MODEL}: not a usable tokenizer ({error}); `dvc repro model` rebuilds it") from None
 
 
 def load(chain: str, seed: int) -> LlamaForCausalLM:
@@ -36,14 +39,17 @@ def load(chain: str, seed: int) -> LlamaForCausalLM:
         InputError: an adapter is missing or damaged.
     """
     _require(paths.MODEL / "model.safetensors")
-    model = AutoModelForCausalLM.from_pretrained(paths.MODEL, dtype=torch.float32)
+    try:  # safetensors, JSON, transformers and PEFT each raise kinds of their own for a damaged file
+        model = AutoModelForCausalLM.from_pretrained(paths.MODEL, dtype=torch.float32)
+    except Exception as error:
+        raise InputError(f"{paths.MODEL}: not a usable model ({error}); `dvc repro model` rebuilds it") from None
     for prefix in parameters.prefixes(chain):
         folder = paths.adapter(seed, prefix)
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             _require(folder / name)
         try:
             model = PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True)
-        except Exception as error:  # safetensors, JSON and PEFT each raise kinds of their own for a damaged file
+        except Exception as error:
             raise InputError(f"{folder}: not a usable adapter ({error}); `dvc pull` or retrain it") from None
     return model.eval()
 

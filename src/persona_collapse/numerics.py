@@ -1,18 +1,26 @@
-"""Same bytes on every x86-64 CPU with AVX2, for fp32 training and sampling, with any number of threads.
+"""Same bytes on every x86-64 CPU with AVX2, Intel or AMD, old or new, with any number of threads.
 
-Call `enable()` before anything imports torch. PyTorch picks kernels by the CPU it finds, and different kernels add in
-a different order; each setting below takes one such choice away:
+    from persona_collapse import numerics
+    numerics.enable()          # before anything imports torch
+
+PyTorch chooses kernels by the CPU that it finds and cuts work by the number of threads; another kernel or another cut
+adds in another order. What is promised: each operator that the pipeline calls (proof/operators.json), forward and
+backward, gives the same bits everywhere. What is known to differ and is not called is repaired or refused here, so that
+no change to the experiment picks it up in silence. How each choice is taken away:
 
 * `ATEN_CPU_CAPABILITY=avx2`, `ONEDNN_MAX_CPU_ISA=AVX2`: the vector width of PyTorch's own kernels and of oneDNN.
 * `MKL_CBWR=COMPATIBLE`: the one MKL code path that Intel's and other vendors' CPUs share (`AVX2` is ignored on AMD).
-* fp32 `aten::mm` and `aten::addmm` go to oneDNN instead of MKL, whose compatible path is two to three times slower.
-  oneDNN blocks along K by shape alone, so a row's bits depend neither on threads nor on the other rows, except in
-  products of one row, which we compute as two.
-* `aten::sqrt` raises: it is MKL's vector maths, the operator seen to differ between CPUs in spite of all this. It
-  reaches training through un-fused optimizers only; use a fused one.
-* deterministic algorithms, so that an operator without one raises instead of differing between runs.
+* Products of fp32 matrices go to oneDNN, since MKL's compatible path is two to three times slower. oneDNN blocks along
+  K by shape alone, so a row's bits depend neither on threads nor on the other rows, except in products of one row,
+  which we compute as two.
+* `THREADS`: operators that share out a single sum, or leave each thread a remainder for scalar code, run on as many
+  threads as do no harm.
+* `REFUSED`: operators of MKL's vector maths, which follow the CPU in spite of all this, raise and name an alternative.
+  Un-fused optimizers are among their callers.
+* Deterministic algorithms, so that an operator without one raises instead of differing between runs.
 
-tests/test_numerics.py holds what a single machine can show of this.
+The module stands alone: it imports nothing of this package. docs/reproducibility.md has what was measured; `make prove`
+measures it again. `PORTABLE_NUMERICS=off` in the environment leaves PyTorch as it is, for comparison.
 """
 
 import os
@@ -21,33 +29,101 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from .files import InputError, one_line_errors
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import torch
 
+SWITCH = "PORTABLE_NUMERICS"
 ENVIRONMENT = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "COMPATIBLE",
-    "TOKENIZERS_PARALLELISM": "false",
+    "TOKENIZERS_PARALLELISM": "false",  # no arithmetic: it silences a warning about forked data loaders
 }
 _registrations: list[Any] = []  # a torch.library.Library undoes its registrations when collected
 
+_GRAIN = 32768  # PyTorch gives a thread no fewer elements than this
 
-@one_line_errors
+# Operators that differ between CPUs, and what to use instead.
+REFUSED = {
+    "sqrt": 'x.rsqrt(), or a fused optimizer (AdamW(fused=True), optim="adamw_torch_fused")',
+    "atan": "torch.atan2(x, torch.ones_like(x))",
+    "asin": "torch.atan2",
+    "acos": "torch.atan2",
+    "log2": "x.log() * 1.4426950408889634",
+    "log10": "x.log() * 0.4342944819032518",
+    "mkldnn_rnn_layer": "torch.backends.mkldnn.flags(enabled=False)",
+}
+
+
+def _as_is(*args: Any) -> int:
+    return 0
+
+
+def _one(*args: Any) -> int:
+    return 1
+
+
+def _even(x: "torch.Tensor", *others: Any) -> int:
+    """The most threads that cut every tensor into whole vectors: what a vector leaves over, scalar code computes."""
+    import torch
+
+    tensors = [x, *(t for t in others if isinstance(t, torch.Tensor))]
+    if any(t.shape != x.shape or not t.is_contiguous() for t in tensors):
+        return 1
+    threads = min(torch.get_num_threads(), x.numel() // _GRAIN)
+    return next((n for n in range(threads, 1, -1) if x.numel() % (64 * n) == 0), 1)
+
+
+def _one_if(condition: Callable[..., bool]) -> Callable[..., int]:
+    """A rule of `THREADS`: 1 where the condition holds, else 0, which leaves the threads as they are."""
+    return lambda *args: int(condition(*args))
+
+
+def _one_sum(x: "torch.Tensor", dim: Any = None, *args: Any) -> int:
+    """1 where a reduction of `x` over `dim` is a single long sum, which threads would cut."""
+    reduced = range(x.dim()) if dim is None or dim == [] else [d % max(x.dim(), 1) for d in dim]
+    return int(x.numel() >= _GRAIN and all(size == 1 for d, size in enumerate(x.shape) if d not in reduced))
+
+
+# Elementwise operators that compute what is left over after the last whole vector in another way.
+_SCALAR_TAILS = (
+    *("sigmoid", "exp2", "cosh", "sinh", "atanh", "atan2", "logaddexp", "pow.Tensor_Tensor", "_softmax_backward_data"),
+    *("elu", "gelu", "glu", "mish", "softplus"),
+    *("elu_backward", "gelu_backward", "glu_backward", "mish_backward", "softplus_backward"),
+)
+
+# Operators whose bits depend on how many threads share the work, and the number that may: a function of the arguments.
+THREADS: dict[str, Callable[..., int]] = {
+    **dict.fromkeys(("silu", "silu_backward"), _even),
+    **dict.fromkeys(_SCALAR_TAILS, _one),
+    **dict.fromkeys(("dot", "vdot", "mv", "addmv", "native_layer_norm_backward", "_linalg_svd"), _one),
+    **dict.fromkeys(("sum.dim_IntList", "nansum", "mean.dim"), _one_sum),
+    "prod": lambda x, *args: int(x.numel() >= _GRAIN),
+    "pow.Tensor_Scalar": _one_if(lambda x, power: power not in (-2, -1, -0.5, 0, 1, 2, 3)),  # plain arithmetic, these
+    "_softmax": _one_if(lambda x, dim, *args: dim % max(x.dim(), 1) != x.dim() - 1),
+    "linalg_vector_norm": _one_if(lambda x, order=2, *args: order != 2),
+    "bmm": _one_if(lambda a, b: a.shape[0] == 1),
+    "baddbmm": _one_if(lambda c, a, b: a.shape[0] == 1),
+}
+
+
 def enable() -> None:
     """Make this process's arithmetic portable. The first line of every entry point that uses torch; may be repeated.
 
-    Ends the process with exit code 2 and one line if torch was imported before or the CPU is not x86-64 with AVX2:
-    nothing computed after that could be trusted.
+    Ends the process with exit code 2 and one line if torch was imported before, if the CPU is not x86-64 with AVX2, or
+    if `PORTABLE_NUMERICS` is neither `on` nor `off`: nothing computed after that could be trusted.
     """
     if _registrations:
         return
+    if (switch := os.environ.get(SWITCH, "on")) == "off":
+        print(f"warning: {SWITCH}=off: the bytes of this run depend on the CPU and its threads", file=sys.stderr)
+        return
+    if switch != "on":
+        _refuse(f"{SWITCH}={switch}: allowed are on (the default) and off")
     if "torch" in sys.modules:
-        raise InputError("torch was imported before numerics.enable(): call it first, or kernels are already chosen")
+        _refuse("torch was imported before numerics.enable(): call it first, or kernels are already chosen")
     _require_avx2()
     os.environ.update(ENVIRONMENT)
 
@@ -59,27 +135,38 @@ def enable() -> None:
     aten = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Warning only once for all operators")
-        for name, kernel in _kernels().items():
-            aten.impl(name, kernel, "CPU")
+        for name, kernel in {**_thread_limits(), **_refusals(), **_products()}.items():
+            aten.impl(name, kernel, "CPU", with_keyset=True)
     _registrations.append(aten)
+
+
+def enabled() -> bool:
+    """Whether the guarantee is on in this process."""
+    return bool(_registrations)
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _require_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     if platform.machine() not in ("x86_64", "AMD64") or (flags and " avx2" not in flags):
-        raise InputError(f"this CPU ({platform.machine()}) is not an x86-64 with AVX2: the recorded bytes need one")
+        _refuse(f"this CPU ({platform.machine()}) is not an x86-64 with AVX2: the recorded bytes need one")
 
 
-def linear(weight: "torch.Tensor") -> Callable[["torch.Tensor"], "torch.Tensor"]:
+def linear(weight: "torch.Tensor", rows: int = 64) -> Callable[["torch.Tensor"], "torch.Tensor"]:
     """`x -> x @ weight.T` for a frozen fp32 weight [N, K], laid out once for oneDNN: the same bits as `mm`, sooner.
 
-    The returned function takes [M, K] and gives [M, N]. Without `enable()` it is the stock product.
+    The returned function takes [M, K], fastest where M is about `rows`, and gives [M, N]. With the guarantee off it is
+    the stock product.
     """
     import torch
 
     if not _registrations or weight.dtype != torch.float32:
         return lambda x: torch.mm(x, weight.t())
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), 64)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
     product = torch.ops.mkldnn._linear_pointwise
 
     def apply(x: torch.Tensor) -> torch.Tensor:
@@ -90,38 +177,196 @@ def linear(weight: "torch.Tensor") -> Callable[["torch.Tensor"], "torch.Tensor"]
     return apply
 
 
-def _kernels() -> dict[str, Callable[..., Any]]:
-    """The operators that we replace for CPU tensors, by ATen name."""
+def pack(model: "torch.nn.Module", rows: int = 1024) -> None:
+    """Lay out the frozen weights of the model's bias-free linear layers once, for the forward and the backward product.
+
+    The same bits, sooner, for two more copies of these weights in memory. Call it when training is about to begin and
+    the weights stay as they are. `rows` is about how many rows a batch has. With the guarantee off it does nothing.
+    """
     import torch
 
-    linear = torch.ops.mkldnn._linear_pointwise
+    if not _registrations:
+        return
+
+    class Packed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, forwards: Any, backwards: Any) -> torch.Tensor:
+            ctx.backwards = backwards
+            return forwards(x)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+            return ctx.backwards(gradient.contiguous()), None, None
+
+    def layer(weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        products = linear(weight, rows), linear(weight.t(), rows)
+        return lambda x: Packed.apply(x.reshape(-1, x.shape[-1]), *products).view(*x.shape[:-1], -1)
+
+    for module in model.modules():
+        if type(module) is torch.nn.Linear and module.bias is None and not module.weight.requires_grad:
+            module.forward = layer(module.weight)
+
+
+def _refusals() -> dict[str, Callable[..., Any]]:
+    """The operators of `REFUSED`, and those that hide one of them."""
+    import torch
+
+    def refusal(name: str, instead: str) -> Callable[..., Any]:
+        def kernel(*args: Any, **kwargs: Any) -> NoReturn:
+            raise RuntimeError(f"torch.{name} differs between CPUs; use {instead}")
+
+        return kernel
+
+    kernels = {variant: refusal(name, use) for name, use in REFUSED.items() for variant in _variants(name)}
+    hidden: list[tuple[str, Callable[..., bool], Callable[..., Any]]] = [
+        ("pow.Tensor_Scalar", lambda x, power: power == 0.5, kernels["sqrt"]),
+        ("log", lambda x: x.dtype == torch.float64, refusal("log of float64", "float32")),
+        ("tan", lambda x: x.dtype == torch.float64, refusal("tan of float64", "float32")),
+    ]
+    for name, hides, otherwise in hidden:
+        for variant in _variants(name):
+            kernels[variant] = _unless(hides, otherwise, _with_threads(variant, THREADS.get(name, _as_is)))
+    return kernels
+
+
+def _thread_limits() -> dict[str, Callable[..., Any]]:
+    """The operators of `THREADS`: the stock kernel, on as many threads as the rule says."""
+    return {v: _with_threads(v, rule) for name, rule in THREADS.items() for v in _variants(name)}
+
+
+def _products() -> dict[str, Callable[..., Any]]:
+    """`mm` and `addmm`: fp32 by oneDNN, fp64 and integers by the stock kernel on one thread, other types refused."""
+    import torch
+
+    multiply = torch.ops.mkldnn._linear_pointwise
 
     def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """`a @ b` for fp32 [M, K] and [K, N], by oneDNN."""
+        """`a @ b` for fp32 [M, K] and [K, N]."""
+        if a.shape[0] > b.shape[1] > 1 and a.stride(0) == 1:
+            return product(b.t(), a.t()).t()  # the same sums, without oneDNN's copy of a tall column-major matrix
         if a.shape[0] == 1:  # oneDNN multiplies one row with another kernel, in another order
-            return linear(a.expand(2, -1).contiguous(), b.t(), None, "none", [], "")[:1]
-        return linear(a, b.t(), None, "none", [], "")
+            return multiply(a.expand(2, -1).contiguous(), b.t(), None, "none", [], "")[:1]
+        return multiply(a, b.t(), None, "none", [], "")
 
     def covered(*tensors: torch.Tensor) -> bool:
-        return all(t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
+        if all(t.dtype == torch.float32 for t in tensors):
+            *_, a, b = tensors
+            return a.shape[1] == b.shape[0] and a.numel() > 0 and b.numel() > 0
+        for t in tensors:
+            if t.dtype.is_complex or (t.dtype.is_floating_point and t.dtype.itemsize < 4):
+                raise RuntimeError(f"products of {t.dtype} are not the same on every CPU; use torch.float32")
+        return False
 
-    def mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        if covered(a, b) and a.shape[1] == b.shape[0]:
-            return product(a, b)
-        return torch.mm(a, b, out=a.new_empty(a.shape[0], b.shape[1]))
+    stock_mm, stock_mm_out = _with_threads("mm", _one), _with_threads("mm.out", _one)
+    stock_addmm, stock_addmm_out, stock_addmm_ = (
+        _with_threads(name, _one) for name in ("addmm", "addmm.out", "addmm_")
+    )
 
-    def addmm(c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: float = 1, alpha: float = 1) -> torch.Tensor:
-        if covered(a, b) and c.dtype == torch.float32 and a.shape[1] == b.shape[0]:
-            ab = product(a, b)
-            if alpha != 1:
-                ab = ab * alpha
-            return ab + c if beta == 1 else ab + c * beta if beta else ab
-        return torch.addmm(c, a, b, beta=beta, alpha=alpha, out=a.new_empty(a.shape[0], b.shape[1]))
+    def mm(keys: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return product(a, b) if covered(a, b) else stock_mm(keys, a, b)
 
-    def sqrt(x: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError(
-            "torch.sqrt differs between CPU models; use x.rsqrt() or a fused optimizer (AdamW(fused=True), "
-            'optim="adamw_torch_fused")'
+    def mm_out(keys: Any, a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+        if covered(a, b) and out.dtype == a.dtype:
+            return out.resize_(a.shape[0], b.shape[1]).copy_(product(a, b))
+        return stock_mm_out(keys, a, b, out=out)
+
+    def sum_of(c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, beta: float, alpha: float) -> torch.Tensor:
+        ab = product(a, b)
+        if alpha != 1:
+            ab = ab * alpha
+        return ab + c if beta == 1 else ab + c * beta if beta else ab.expand(torch.broadcast_shapes(ab.shape, c.shape))
+
+    def addmm(
+        keys: Any, c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: float = 1, alpha: float = 1
+    ) -> torch.Tensor:
+        if covered(c, a, b):
+            return sum_of(c, a, b, beta, alpha)
+        return stock_addmm(keys, c, a, b, beta=beta, alpha=alpha)
+
+    def addmm_out(
+        keys: Any,
+        c: torch.Tensor,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        *,
+        beta: float = 1,
+        alpha: float = 1,
+        out: torch.Tensor,
+    ) -> torch.Tensor:
+        if covered(c, a, b) and out.dtype == a.dtype:
+            return out.resize_(a.shape[0], b.shape[1]).copy_(sum_of(c, a, b, beta, alpha))
+        return stock_addmm_out(keys, c, a, b, beta=beta, alpha=alpha, out=out)
+
+    def addmm_(
+        keys: Any, c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: float = 1, alpha: float = 1
+    ) -> torch.Tensor:
+        if covered(c, a, b) and c.shape == (a.shape[0], b.shape[1]):
+            return c.copy_(sum_of(c, a, b, beta, alpha))
+        return stock_addmm_(keys, c, a, b, beta=beta, alpha=alpha)
+
+    return {"mm": mm, "mm.out": mm_out, "addmm": addmm, "addmm.out": addmm_out, "addmm_": addmm_}
+
+
+def _stock(name: str) -> Callable[..., Any]:
+    """PyTorch's own CPU kernel of an operator, to be called with the dispatch keys first."""
+    import torch
+
+    return torch.library.get_kernel(f"aten::{name}", "CPU").call_boxed
+
+
+def _with_threads(name: str, rule: Callable[..., int]) -> Callable[..., Any]:
+    """The stock kernel on `rule(*args)` threads; 0 leaves their number as it is."""
+    import torch
+
+    stock = _stock(name)
+    base, _, overload = name.partition(".")
+    arguments = getattr(getattr(torch.ops.aten, base), overload or "default")._schema.arguments
+    wants_tensor = [str(argument.type) == "Tensor" for argument in arguments]
+
+    def wrapped(args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments with tensors again for numbers: PyTorch hands us `2 ** x` as a number and a tensor."""
+        like = next((a for a in args if isinstance(a, torch.Tensor)), None)
+        return tuple(
+            torch.scalar_tensor(a, dtype=torch.result_type(like, a))
+            if wants and isinstance(a, int | float | complex) and like is not None
+            else a
+            for a, wants in zip(args, wants_tensor, strict=False)
         )
 
-    return {"mm": mm, "addmm": addmm, "sqrt": sqrt}
+    def kernel(keys: Any, *args: Any, **kwargs: Any) -> Any:
+        args = wrapped(args)
+        before = torch.get_num_threads()
+        threads = rule(*args) or before
+        if threads == before:
+            return stock(keys, *args, **kwargs)
+        torch.set_num_threads(threads)
+        try:
+            return stock(keys, *args, **kwargs)
+        finally:
+            torch.set_num_threads(before)
+
+    return kernel
+
+
+def _unless(
+    when: Callable[..., bool], replacement: Callable[..., Any], kernel: Callable[..., Any]
+) -> Callable[..., Any]:
+    """`kernel`, except that `replacement` runs for arguments for which `when` is true."""
+    return lambda keys, *args, **kwargs: (replacement if when(*args) else kernel)(keys, *args, **kwargs)
+
+
+def _variants(name: str) -> list[str]:
+    """The CPU overloads that compute what `name` does: functional, in place, and into a tensor that is given."""
+    import torch
+
+    def takes(overload: Any) -> list[str]:
+        return [str(argument.type) for argument in overload._schema.arguments if not argument.is_out]
+
+    def full_name(overload: Any) -> str:
+        return ".".join(filter(None, (overload._schema.name.removeprefix("aten::"), overload._schema.overload_name)))
+
+    base, _, chosen = name.partition(".")
+    wanted = takes(getattr(getattr(torch.ops.aten, base), chosen or "default"))
+    packets = [getattr(torch.ops.aten, n) for n in (base, f"{base}_") if hasattr(torch.ops.aten, n)]
+    overloads = [getattr(packet, o) for packet in packets for o in packet.overloads()]
+    return [full_name(o) for o in overloads if takes(o) == wanted]

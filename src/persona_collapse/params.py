@@ -1,23 +1,24 @@
 """Parameters: `params.yaml` read once into one typed, frozen record. Nothing else configures a result."""
 
+import argparse
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from . import paths
-from .files import InputError, open_or_complain
+from .files import InputError, read_yaml
 
 BASE = "base"  # the chain without a phase: the untrained model
-CONDITIONS = ("C4", "C1", "C2", "B", "C")  # the report's; others may be added
+# the report's conditions, by its names; others may be added
+CONDITIONS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple"}
 Rate = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Model(Record):
@@ -43,8 +44,8 @@ class Training(Record):
 
     epochs: Positive
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    schedule: Literal["linear", "cosine", "constant"]
-    warmup: Rate  # share of the steps
+    schedule: Literal["linear", "cosine", "constant_with_warmup"]
+    warmup: Annotated[float, Field(ge=0, lt=1)]  # share of the steps
     weight_decay: Annotated[float, Field(ge=0)]
     batch_size: Positive
     max_length: Positive
@@ -92,7 +93,7 @@ class Evaluation(Record):
 class Gates(Record):
     source_rate: Rate  # C4's source persona must reach this
     bystander_rate: Rate  # C4's mean bystander may not exceed this
-    override_coupling: bool  # go on although the coupling gate failed; every table then says so
+    override_coupling: bool  # have every table say that the results stand although the coupling gate failed
     nonempty_share: Rate
     length_ratio: Annotated[float, Field(ge=0)]  # a condition's median length over the base model's
 
@@ -117,10 +118,13 @@ class Params(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
-        if missing := [name for name in CONDITIONS if name not in self.conditions]:
-            raise ValueError(f"conditions lacks {', '.join(missing)}")
-        for chain in self.conditions.values():
+        for name, chain in CONDITIONS.items():
+            if self.conditions.get(name) != chain:
+                raise ValueError(f"conditions.{name} must be {chain}, as in the report")
+        for name, chain in self.conditions.items():
             phases_of(chain)
+            if BASE in (name, chain):
+                raise ValueError(f"conditions: {BASE!r} is the untrained model and is always evaluated")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds lists a seed twice")
         return self
@@ -153,18 +157,27 @@ def load(path: Path = paths.PARAMS) -> Params:
     Raises:
         InputError: not YAML, an unknown or missing key, or a value that is not allowed; the message names the key.
     """
-    with open_or_complain(path) as stream:
-        try:
-            return Params.model_validate(yaml.safe_load(stream))
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not YAML ({error})") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "(top level)"
-            value = "" if first["type"] == "missing" else f" = {first['input']!r}"
-            if first["type"] == "extra_forbidden":
-                first["msg"] = f"unknown key; allowed here: {', '.join(_keys(first['loc'][:-1]))}"
-            raise InputError(f"{path}: {key}{value[:80]}: {first['msg']}") from None
+    try:
+        return Params.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(top level)"
+        value = "" if first["type"] == "missing" else f" = {first['input']!r}"
+        if first["type"] == "extra_forbidden":
+            first["msg"] = f"unknown key; allowed here: {', '.join(_keys(first['loc'][:-1]))}"
+        raise InputError(f"{path}: {key}{value[:80]}: {first['msg']}") from None
+
+
+def arguments(description: str, flag: str, meaning: str) -> tuple[int, str]:
+    """Read a command's `--seed N` and `--FLAG CHAIN`; a chain that does not exist is an `InputError`."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument(f"--{flag}", dest="chain", required=True, help=meaning)
+    args = parser.parse_args()
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: allowed are 0 and above")
+    phases_of(args.chain)
+    return args.seed, args.chain
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:

@@ -1,13 +1,10 @@
 """Personas, questions, and the chat prompts made of them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from . import paths
-from .files import InputError, open_or_complain
+from .files import InputError, read_yaml
 from .params import Params
 
 
@@ -44,10 +41,14 @@ def load(params: Params) -> Prompts:
     Raises:
         InputError: a file that is not as described in data/README.md, or a persona that does not exist.
     """
-    personas = _mapping(paths.PERSONAS)
-    questions = _mapping(paths.QUESTIONS)
+    personas = read_yaml(paths.PERSONAS)
+    questions = read_yaml(paths.QUESTIONS)
     if set(questions) != {"train", "heldout"} or not all(isinstance(q, list) and q for q in questions.values()):
         raise InputError(f"{paths.QUESTIONS}: expected two lists of questions, `train` and `heldout`")
+    asked = [question for split in questions.values() for question in split]
+    for question in asked:
+        if not isinstance(question, str) or asked.count(question) > 1:
+            raise InputError(f"{paths.QUESTIONS}: {question!r}: expected text, each question once")
     if not all(isinstance(prompt, str) for prompt in personas.values()):
         raise InputError(f"{paths.PERSONAS}: expected a system prompt for each persona")
     chosen = params.prompts
@@ -63,17 +64,6 @@ def load(params: Params) -> Prompts:
         negatives=chosen.negatives,
         suffix=chosen.suffix,
     )
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    with open_or_complain(path) as stream:
-        try:
-            value = yaml.safe_load(stream)
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not YAML ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a mapping")
-    return value
 
 
 def tokens(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:

@@ -70,7 +70,6 @@ def contrasts(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
         {
             f"{a} - {b}, {group}": (conditions[a]["groups"][group], conditions[b]["groups"][group])
             for a, b in CONTRASTS
-            if a in conditions and b in conditions
             for group in ("source", "assistant", "mean_bystander")
         }
     )

@@ -5,7 +5,6 @@
 writes adapters/<seed>/<chain>/: a PEFT adapter and the loss of every step.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -132,6 +131,7 @@ def train(
             processing_class=tokenizer,
             peft_config=lora,
         )
+        numerics.pack(trainer.model)
         trainer.train()
     steps = [
         {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")}
@@ -143,23 +143,20 @@ def train(
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--chain", required=True, help="the chain to train the last phase of")
-    args = parser.parse_args()
+    seed, chain = parameters.arguments(__doc__, "chain", "the chain to train the last phase of")
     params = parameters.load()
-    *before, phase = parameters.phases_of(args.chain) or _no_phase(args.chain)
+    *before, phase = parameters.phases_of(chain) or _no_phase(chain)
     parent = "-".join(before) or parameters.BASE
     recipe = getattr(params.phases, phase)
     require_disk(".", gib=0.5)
-    chats = data.load_coupling(args.seed, parent) if phase == "couple" else data.load(recipe.data)
+    chats = data.load_coupling(seed, parent) if phase == "couple" else data.load(recipe.data)
     disable_progress_bars()
     tokenizer = model.tokenizer()
     rows = tokenize(chats, tokenizer, recipe)
-    adapter, steps = train(model.load(parent, args.seed), tokenizer, rows, recipe, args.seed)
+    adapter, steps = train(model.load(parent, seed), tokenizer, rows, recipe, seed)
     if not all(torch.isfinite(p).all() for p in adapter.parameters() if p.requires_grad):
         raise InputError(f"phases.{phase}: training diverged; lower learning_rate = {recipe.learning_rate}")
-    with whole(paths.adapter(args.seed, args.chain)) as folder:
+    with whole(paths.adapter(seed, chain)) as folder:
         model.save_adapter(adapter, folder)
         write_json(folder / "training_log.json", steps)
 

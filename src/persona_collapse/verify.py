@@ -12,27 +12,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.repo import Repo
 
-from . import paths
-from .files import InputError, md5, one_line_errors, open_or_complain
+from . import data, paths
+from .files import InputError, md5, one_line_errors, read_yaml
 
 LOCK = Path("dvc.lock")
 
 
 def read_lock(path: Path) -> dict[str, Any]:
     """The stages of a `dvc.lock`, in the order in which they were first run."""
-    with open_or_complain(path) as stream:
-        try:
-            stages = yaml.safe_load(stream)["stages"]
-            assert stages and all(
-                isinstance(entry["path"], str) and isinstance(entry["md5"], str)
-                for stage in stages.values()
-                for entry in [*stage.get("deps", []), *stage.get("outs", [])]
-            )
-        except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, AssertionError):
-            raise InputError(f"{path}: not a dvc.lock with recorded stages") from None
+    try:
+        stages = read_yaml(path)["stages"]
+        assert stages and all(
+            isinstance(entry["path"], str) and isinstance(entry["md5"], str)
+            for stage in stages.values()
+            for entry in [*stage.get("deps", []), *stage.get("outs", [])]
+        )
+    except (TypeError, KeyError, AttributeError, AssertionError):
+        raise InputError(f"{path}: not a dvc.lock with recorded stages") from None
     return stages
 
 
@@ -53,9 +51,8 @@ def inputs(stages: Mapping[str, Any], sources: Path = paths.SOURCES) -> list[Map
     made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
     found = {dep["path"]: dep for stage in stages.values() for dep in stage.get("deps", []) if dep["path"] not in made}
     if sources.exists():
-        for source in yaml.safe_load(sources.read_text()).values():
-            path = str(sources.parent / source["file"])
-            found.setdefault(path, {"path": path, "md5": source["md5"]})
+        for path, expected in data.registered(sources).values():
+            found.setdefault(str(path), {"path": str(path), "md5": expected})
     return [entry for _, entry in sorted(found.items())]
 
 
@@ -68,8 +65,7 @@ def different_parameters(stages: Mapping[str, Any]) -> Iterator[str]:
         for key, value in values.items()
     }
     for (file, key), value in recorded.items():
-        with open_or_complain(file) as stream:
-            now: Any = yaml.safe_load(stream)
+        now: Any = read_yaml(file)
         for step in key.split("."):
             now = now.get(step) if isinstance(now, dict) else None
         if now != value:
