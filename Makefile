@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce verify tables figures test lint bench lock clean
+.PHONY: help setup reproduce verify record tables figures test lint prove survey bench lock clean
 
 INSTALLED := .venv/.installed
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
@@ -49,7 +49,7 @@ reproduce: setup ## re-run the pipeline and compare every byte with dvc.lock (FR
 	@mkdir -p run_info && cp dvc.lock run_info/recorded.lock
 	@# the record stays what it was, whatever the run makes
 	@trap 'cp run_info/recorded.lock dvc.lock' EXIT; start=$$SECONDS; \
-	if [ "$(FROM)" = scratch ]; then dvc repro --force; \
+	if [ "$(FROM)" = scratch ]; then dvc fetch > /dev/null; dvc repro --force; \
 	else echo "fetching adapters and coupling data"; dvc pull > /dev/null; dvc repro --force --single-item $(EVALUATE); fi; \
 	echo; echo "== compared with dvc.lock, after $$((SECONDS - start)) s =="; \
 	code=0; python -m persona_collapse.verify --recorded run_info/recorded.lock || code=$$?; \
@@ -57,6 +57,9 @@ reproduce: setup ## re-run the pipeline and compare every byte with dvc.lock (FR
 
 verify: setup ## compare what is on disk with dvc.lock, running nothing
 	@python -m persona_collapse.verify
+
+record: setup ## run what is out of date and make it the record: dvc.lock, the remote, the environment
+	@dvc repro && dvc push && python -m persona_collapse.environment
 
 tables: setup ## rebuild paper/tables/ from eval_results/
 	@dvc repro --single-item results tables && ls paper/tables/*
@@ -70,6 +73,12 @@ test: setup ## run the tests
 lint: setup ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy src
 
+prove: setup ## show that CPU, threads and environment change no byte (QUICK=1, CPUS="Haswell ...", RECORD=1)
+	@python proof/prove.py $(if $(QUICK),--quick) $(if $(RECORD),--record) $(if $(filter-out undefined,$(origin CPUS)),--cpus "$(CPUS)")
+
+survey: setup ## look for single operators whose bits depend on the threads or, emulated, on the CPU
+	@python proof/survey.py compare
+
 bench: setup ## measure speed against stock transformers, memory and sizes
 	@python benchmarks/bench.py
 
@@ -78,4 +87,4 @@ lock: ## re-resolve requirements/cpu.txt from cpu.in (needs uv, and torch's CPU 
 	  --no-emit-package torch --no-emit-package setuptools --no-header --output-file requirements/cpu.txt
 
 clean: ## remove what can be rebuilt, but not .venv
-	rm -rf model adapters data/coupling eval_results/runs run_info
+	rm -rf model adapters data/coupling eval_results/runs run_info/recorded.lock

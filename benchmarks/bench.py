@@ -5,13 +5,17 @@
 
 Every measurement runs in a process of its own, because numerics are chosen once a process:
 * generation: the evaluation's own prompts (12 personas x 28 questions x K), sampled from the base model by our engine
-  with portable numerics, and by `transformers.generate` with stock numerics in batches of 84;
-* training: steps of the `em` recipe on its own data, with portable and with stock numerics;
+  with portable numerics, by `transformers.generate` with stock numerics in batches of 84, and by vLLM in bf16 where a
+  CPU build of it is installed (its bytes depend on the CPU: it is here as a mark, not as an alternative);
+* training: steps of the `em` recipe on its own data, by our trainer with portable numerics, by our trainer with stock
+  numerics, and by TRL's trainer as it comes with stock numerics, which projects the vocabulary at every position;
+* matmul: the share of the time that matrix products take in our engine and in our trainer, by PyTorch's profiler;
 * targets: what a newcomer waits for, `make setup`, `reproduce` and `test` in a fresh clone, with the peak memory of the
   largest process and the size of the clone.
-Ratios carry over between machines; seconds do not.
+Ratios carry over between machines with the same vector instructions; seconds do not.
 """
 
+import importlib.util
 import json
 import os
 import resource
@@ -19,13 +23,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 BATCH = 84
-STEPS = 6
+STEPS = 12
+PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
 
 
-def prompts_of_the_evaluation() -> tuple:
+def prompts_of_the_evaluation(off: bool = False) -> tuple:
+    if off:
+        _leave_numerics_off()
     from persona_collapse import model, prompts
     from persona_collapse import params as parameters
 
@@ -88,6 +96,25 @@ def generate_stock() -> dict[str, float]:
     return _rate(tokens, start)
 
 
+def generate_vllm() -> dict[str, float]:
+    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+    _, named = prompts_of_the_evaluation(off=True)
+    from vllm import LLM, SamplingParams
+
+    from persona_collapse import params as parameters
+
+    params = parameters.load()
+    engine = LLM("model", dtype="bfloat16", enforce_eager=True, max_model_len=512)
+    how = SamplingParams(
+        temperature=params.sampling.temperature,
+        top_p=params.sampling.top_p,
+        max_tokens=params.evaluation.max_new_tokens,
+    )
+    start = time.perf_counter()
+    done = engine.generate([{"prompt_token_ids": list(ids)} for *_, ids in named], how, use_tqdm=False)
+    return _rate(sum(len(request.outputs[0].token_ids) for request in done), start)
+
+
 def train_portable() -> dict[str, float]:
     from persona_collapse import data, model, train
     from persona_collapse import params as parameters
@@ -107,10 +134,38 @@ def train_stock() -> dict[str, float]:
     return train_portable()
 
 
-def _leave_numerics_off() -> None:
+def train_trl() -> dict[str, float]:
+    _leave_numerics_off()
+    from persona_collapse import train
+
+    del train.CompletionTrainer.compute_loss
+    return train_portable()
+
+
+def generate_share() -> dict[str, float]:
+    return _share(generate_portable)
+
+
+def train_share() -> dict[str, float]:
+    return _share(train_portable)
+
+
+def _share(measured: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The share of the operators' time that `PRODUCTS` take, with what they call."""
     from persona_collapse import numerics
 
-    numerics.enable = lambda: None
+    numerics.enable()
+    from torch.profiler import profile
+
+    with profile() as profiler:
+        measured()
+    events = profiler.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    return {"products": sum(e.self_cpu_time_total for e in events if e.key in PRODUCTS) / total}
+
+
+def _leave_numerics_off() -> None:
+    os.environ["PORTABLE_NUMERICS"] = "off"
 
 
 def _rate(tokens: int, start: float) -> dict[str, float]:
@@ -139,25 +194,44 @@ def measure(name: str) -> dict[str, float]:
     return json.loads(out.splitlines()[-1])
 
 
+COMPARED = {  # the first of each with the others
+    "generate": ("generate_portable", "generate_stock", "generate_vllm"),
+    "train": ("train_portable", "train_trl", "train_stock"),
+}
+
+
 def main() -> None:
-    parts = sys.argv[1:] or ["generate", "train", "targets"]
-    results = {}
-    for task in ("generate", "train"):
-        if task not in parts:
-            continue
-        for numerics in ("portable", "stock"):
-            name = f"{task}_{numerics}"
-            results[name] = found = measure(name)
-            print(f"{name:18} {found['tokens_per_second']:7.0f} tokens/s  peak {found['peak_GiB']:.1f} GiB", flush=True)
-        ratio = results[f"{task}_portable"]["tokens_per_second"] / results[f"{task}_stock"]["tokens_per_second"]
-        print(f"{task}: {ratio:.2f} times stock", flush=True)
+    parts = sys.argv[1:] or [*COMPARED, "matmul", "targets"]
+    for task in (task for task in COMPARED if task in parts):
+        ours: dict[str, float] = {}
+        for name in COMPARED[task]:
+            if name.endswith("vllm") and not importlib.util.find_spec("vllm"):
+                print(f"{name:18} not installed", flush=True)
+                continue
+            found = measure(name)
+            ours = ours or found
+            ratio = ours["tokens_per_second"] / found["tokens_per_second"]
+            print(
+                f"{name:18} {found['tokens_per_second']:7.0f} tokens/s  peak {found['peak_GiB']:4.1f} GiB"
+                f"  ours is {ratio:.2f} times as fast",
+                flush=True,
+            )
+    if "matmul" in parts:
+        for name in ("generate_share", "train_share"):
+            print(f"{name:18} {100 * measure(name)['products']:7.0f} % of the time is matrix products", flush=True)
     if "targets" in parts:
         targets()
 
 
+MEASUREMENTS = {
+    f.__name__: f
+    for f in (
+        *(generate_portable, generate_stock, generate_vllm, generate_share),
+        *(train_portable, train_stock, train_trl, train_share),
+    )
+}
 if __name__ == "__main__":
-    measurements = {f.__name__: f for f in (generate_portable, generate_stock, train_portable, train_stock)}
-    if sys.argv[1:] and sys.argv[1] in measurements:
-        print(json.dumps(measurements[sys.argv[1]]()))
+    if sys.argv[1:] and sys.argv[1] in MEASUREMENTS:
+        print(json.dumps(MEASUREMENTS[sys.argv[1]]()))
     else:
         main()

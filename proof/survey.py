@@ -1,17 +1,20 @@
-"""Run single operators on fixed inputs and print a digest of each result: `python proof/survey.py [on|off]`.
+"""Run single operators on fixed inputs and compare their bits: `make survey`, about 5 minutes.
 
-This is how the tables of `persona_collapse.numerics` were found: an operator whose digest changes with the number of
-threads or, under emulation, with the CPU is repaired or refused there, and shows here as `refused`. `make survey` does
-the comparison; run it after an upgrade. The sizes are chosen so that 3, 5 or 7 threads cut them in uneven pieces.
+    python proof/survey.py              prints a digest of each operator's result, or `refused`
+    python proof/survey.py compare      that with 1 to 7 threads and on an emulated CPU, guarantee on and off
+
+This is how the tables of `persona_collapse.numerics` were found. With the guarantee on nothing may differ; what differs
+with it off is what they are for. Run it after an upgrade. The sizes are such that 3, 5 or 7 threads cut them unevenly.
 """
 
 import hashlib
 import os
+import shutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 
-os.environ["PORTABLE_NUMERICS"] = sys.argv[1] if len(sys.argv) > 1 else "on"
 warnings.filterwarnings("ignore")
 from persona_collapse import numerics
 
@@ -201,9 +204,8 @@ def digest(result: object) -> str:
     return total.hexdigest()[:12]
 
 
-def main() -> None:
-    threads = int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
-    torch.set_num_threads(threads)
+def show() -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     for name, run in cases().items():
         try:
             print(f"{name}\t{digest(run())}", flush=True)
@@ -213,4 +215,34 @@ def main() -> None:
             print(f"{name}\trefused", flush=True)
 
 
-main()
+def elsewhere(threads: int, switch: str, *emulator: str) -> dict[str, str]:
+    """What this script prints in a process of its own, by operator."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PORTABLE_NUMERICS": switch}
+    command = [*emulator, sys.executable, __file__]
+    out = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+    return dict(line.split("\t") for line in out.decode().splitlines())
+
+
+def compare() -> bool:
+    """Print what differs; True if nothing does with the guarantee on."""
+    emulator = shutil.which("qemu-x86_64")
+    rows = [(f"{n} threads", n, ()) for n in (2, 3, 5, 7)]
+    rows += [("emulated Haswell", 2, (emulator, "-cpu", "Haswell"))] if emulator else []
+    same = True
+    for switch in ("on", "off"):
+        one = elsewhere(1, switch)
+        print(f"guarantee {switch}: {len(one)} operators, {list(one.values()).count('refused')} refused")
+        for name, threads, command in rows if switch == "on" else rows[:4]:
+            differ = [
+                operator for operator, bits in elsewhere(threads, switch, *command).items() if bits != one[operator]
+            ]
+            same = same and not (differ and switch == "on")
+            print(
+                f"  {name}: {len(differ)} differ from 1 thread{': ' if differ else ''}{', '.join(differ)}", flush=True
+            )
+    return same
+
+
+if sys.argv[1:] == ["compare"]:
+    sys.exit(0 if compare() else 1)
+show()

@@ -14,12 +14,12 @@ from persona_collapse import numerics
 
 numerics.enable()
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from persona_collapse import model
 from persona_collapse import params as parameters
 from persona_collapse.files import md5
+from proof.workspace import make_model
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,11 +48,7 @@ def tokenizer(base: Path):
 def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with the real tokenizer and the first 2 of the real model's 30 layers."""
     folder = tmp_path_factory.mktemp("two-layers") / "model"
-    small = AutoModelForCausalLM.from_pretrained(base, num_hidden_layers=2, dtype=torch.float32)
-    small.save_pretrained(folder)
-    for path in base.iterdir():
-        if path.name.startswith(("tokenizer", "chat_template")):
-            shutil.copy(path, folder)
+    make_model(base, folder)
     return folder
 
 

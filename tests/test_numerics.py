@@ -1,47 +1,36 @@
-"""The bytes do not depend on threads, company or environment; where stock PyTorch differs, the test shows it."""
+"""The bits do not depend on threads or company, and what would make them depend is refused; each with its control."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from persona_collapse import numerics
-from persona_collapse.files import InputError
 
-from .conftest import ROOT, make_workspace, one_line
+from .conftest import ROOT, one_line
+
+THREADS = (1, 2, 3, 5, 7)
 
 
-def digests(folder: Path, model_folder: Path, **environment: str) -> list[str]:
-    """The micro run's digests in a folder of its own."""
-    folder.mkdir()
-    make_workspace(folder, model_folder)
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "tests/micro.py"), str(folder)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=300,
-        check=False,
+def with_threads(count: int, run):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        return run()
+    finally:
+        torch.set_num_threads(before)
+
+
+def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False
     )
-    assert result.returncode == 0, result.stderr
-    found = [line for line in result.stdout.splitlines() if line.startswith("digest")]
-    assert len(found) == 8
-    return found
 
 
-def test_same_bytes_with_one_two_and_four_threads_and_in_another_environment(tmp_path, two_layers):
-    one = digests(tmp_path / "one", two_layers, OMP_NUM_THREADS="1")
-    two = digests(tmp_path / "two", two_layers, OMP_NUM_THREADS="2", PYTHONHASHSEED="1")
-    four = digests(
-        tmp_path / "four", two_layers, OMP_NUM_THREADS="4", PYTHONHASHSEED="2", TZ="Asia/Tokyo", LC_ALL="C.UTF-8"
-    )
-    assert one == two == four
-
-
-def test_a_row_does_not_depend_on_its_company_as_it_does_in_stock_pytorch():
+def test_a_row_does_not_depend_on_its_company():
     torch.manual_seed(0)
     x, weight = torch.randn(40, 1536), torch.randn(576, 1536)
     together = torch.mm(x, weight.t())
@@ -50,10 +39,40 @@ def test_a_row_does_not_depend_on_its_company_as_it_does_in_stock_pytorch():
         for first in (0, 40 - rows):
             alone = x[first : first + rows].contiguous()
             assert torch.equal(torch.mm(alone, weight.t()), together[first : first + rows])
+            assert torch.equal(torch.mm(alone, weight.t(), out=torch.empty(0)), together[first : first + rows])
             assert torch.equal(packed(alone), together[first : first + rows])
-    stock = torch.empty(1, 576)
-    torch.mm(x[:1], weight.t(), out=stock)  # the out variant is not replaced
-    assert not torch.equal(stock, torch.mm(x, weight.t(), out=torch.empty(40, 576))[:1])
+
+
+def test_with_the_guarantee_off_a_row_depends_on_its_company():
+    code = """
+from persona_collapse import numerics; numerics.enable()
+import torch
+torch.manual_seed(0)
+x, weight = torch.randn(40, 1536), torch.randn(576, 1536)
+print(numerics.enabled(), torch.equal(torch.mm(x[:1], weight.t()), torch.mm(x, weight.t())[:1]))
+"""
+    result = script(code, PORTABLE_NUMERICS="off")
+    assert result.stdout.split() == ["False", "False"]
+    assert "the bytes of this run depend on the CPU" in result.stderr
+    assert script(code).stdout.split() == ["True", "True"]
+    one_line(script(code, PORTABLE_NUMERICS="maybe"), "PORTABLE_NUMERICS=maybe", "on (the default) and off")
+
+
+def test_a_product_is_one_chain_of_fused_multiply_adds_in_blocks_of_1024():
+    """What oneDNN computes, said without oneDNN: the definition that another library would have to meet."""
+    torch.manual_seed(0)
+    for k in (8, 576, 1536):
+        a, b = torch.randn(5, k), torch.randn(7, k)
+        total = torch.zeros(5, 7)
+        for block in range(0, k, 1024):
+            chain = torch.zeros(5, 7)
+            for i in range(block, min(k, block + 1024)):  # float64 holds the product and all but never rounds the sum
+                chain = (chain.double() + a[:, i, None].double() * b[:, i].double()).float()
+            total = total + chain if block else chain
+        assert (torch.mm(a, b.t()) == total).float().mean() > 0.99
+        backwards = sum(a[:, i, None] * b[:, i] for i in reversed(range(k)))
+        if k > 8:
+            assert (torch.mm(a, b.t()) == backwards).float().mean() < 0.9
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 1), (1, 8, 5), (5, 8, 1), (7, 1, 3), (64, 300, 130), (0, 4, 3), (3, 0, 4)])
@@ -64,10 +83,16 @@ def test_products_are_right_forward_and_backward(shape, dtype):
     a, b, c = (torch.randn(s).mul(4).to(dtype) for s in ((m, k), (n, k), (n,)))
     exact = a.double() @ b.double().t()
     near = {"rtol": 1e-5, "atol": 1e-5 * k}  # the entries are of order 4
-    for b_, layout in ((b.t(), "transposed"), (b.t().contiguous(), "contiguous")):
-        assert torch.allclose(torch.mm(a, b_).double(), exact, **near), layout
-        assert torch.allclose(torch.addmm(c, a, b_).double(), exact + c, **near), layout
-        assert torch.allclose(torch.addmm(c, a, b_, beta=2, alpha=3).double(), 3 * exact + 2 * c, **near), layout
+    for a_ in (a, a.t().contiguous().t()):
+        for b_ in (b.t(), b.t().contiguous()):
+            assert torch.allclose(torch.mm(a_, b_).double(), exact, **near)
+            assert torch.allclose(torch.mm(a_, b_, out=torch.empty(0, dtype=dtype)).double(), exact, **near)
+            assert torch.allclose(torch.addmm(c, a_, b_).double(), exact + c, **near)
+            assert torch.allclose(torch.addmm(c, a_, b_, beta=2, alpha=3).double(), 3 * exact + 2 * c, **near)
+            assert torch.allclose(torch.addmm(c, a_, b_, beta=0).double(), exact, **near)
+            start = torch.ones(m, n, dtype=dtype)
+            assert torch.allclose(start.addmm_(a_, b_).double(), exact + 1, **near)
+            assert torch.allclose(torch.addmm(c, a_, b_, out=torch.empty(0, dtype=dtype)).double(), exact + c, **near)
     if dtype.is_floating_point:
         a.requires_grad_(), b.requires_grad_()
         torch.nn.functional.linear(a, b).sum().backward()
@@ -75,39 +100,155 @@ def test_products_are_right_forward_and_backward(shape, dtype):
         assert torch.allclose(b.grad, a.detach().sum(0).expand_as(b), **near)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.complex64])
+def test_products_of_other_types_are_refused(dtype):
+    x = torch.ones(3, 3, dtype=dtype)
+    for product in (lambda: x @ x, lambda: torch.addmm(x, x, x), lambda: torch.mm(x, x, out=torch.empty_like(x))):
+        with pytest.raises(RuntimeError, match=r"use torch\.float32"):
+            product()
+
+
 def test_wrong_shapes_are_still_errors():
     with pytest.raises(RuntimeError):
         torch.mm(torch.ones(2, 3), torch.ones(2, 3))
 
 
+def test_packed_weights_give_the_same_bits_forward_and_backward():
+    def layers():
+        torch.manual_seed(3)
+        return torch.nn.Sequential(torch.nn.Linear(70, 90, bias=False), torch.nn.Linear(90, 30, bias=False))
+
+    torch.manual_seed(4)
+    x = torch.randn(2, 5, 70)
+    results = []
+    for pack in (False, True):
+        model = layers().requires_grad_(False)
+        model[1].weight.requires_grad_(pack is None)
+        if pack:
+            numerics.pack(model)
+        leaf = x.clone().requires_grad_()
+        out = model(leaf)
+        out.square().sum().backward()
+        results.append((out.detach(), leaf.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+def test_trained_layers_are_not_packed():
+    layer = torch.nn.Linear(8, 8, bias=False)
+    numerics.pack(layer)
+    before = layer(torch.ones(2, 8))
+    with torch.no_grad():
+        layer.weight.zero_()
+    assert not torch.equal(layer(torch.ones(2, 8)), before)
+
+
+LONG = torch.randn(300_007, generator=torch.Generator().manual_seed(0))
+WIDE = torch.randn(301, 1536, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: torch.nn.functional.silu(WIDE),
+        lambda: torch.nn.functional.silu(LONG),
+        lambda: torch.nn.functional.silu(torch.cat([WIDE, WIDE], 1)[:, :1536]),
+        lambda: torch.ops.aten.silu_backward(WIDE, WIDE),
+        lambda: LONG.sum(),
+        lambda: LONG.mean(),
+        lambda: torch.nn.functional.mse_loss(LONG, LONG * 2),
+        lambda: torch.dot(LONG, LONG),
+        lambda: WIDE.softmax(0),
+        lambda: torch.bmm(WIDE[None], WIDE.t()[None]),
+        lambda: 1.7**LONG,
+        lambda: WIDE.double() @ WIDE.t().double(),
+    ],
+)
+def test_the_number_of_threads_changes_no_bit(run):
+    one, *others = (with_threads(n, run) for n in THREADS)
+    assert all(torch.equal(one, other) for other in others)
+
+
+def test_with_the_guarantee_off_the_number_of_threads_changes_bits():
+    result = script(
+        """
+from persona_collapse import numerics; numerics.enable()
+import torch
+x = torch.randn(301, 1536, generator=torch.Generator().manual_seed(1))
+for run in (lambda: torch.nn.functional.silu(x), lambda: x.flatten()[:300_007].sum(), lambda: x.softmax(0)):
+    found = []
+    for n in (1, 2, 3, 5, 7):
+        torch.set_num_threads(n)
+        found.append(run())
+    print(all(torch.equal(found[0], other) for other in found))
+""",
+        PORTABLE_NUMERICS="off",
+    )
+    assert result.stdout.split() == ["False"] * 3
+
+
 def test_an_unfused_optimizer_is_refused_and_a_fused_one_works():
     weight = torch.nn.Parameter(torch.ones(3))
     weight.grad = torch.ones(3)
-    with pytest.raises(RuntimeError, match="fused"):
-        torch.optim.AdamW([weight], fused=False).step()
+    for options in ({"fused": False}, {"foreach": True}):
+        with pytest.raises(RuntimeError, match="fused"):
+            torch.optim.AdamW([weight], **options).step()
     torch.optim.AdamW([weight], fused=True).step()
     assert (weight < 1).all()
 
 
-def test_torch_imported_first_is_refused(command):
-    result = subprocess.run(
-        [sys.executable, "-c", "import torch, runpy; runpy.run_module('persona_collapse.model', run_name='__main__')"],
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.mark.parametrize(
+    ("run", "named"),
+    [
+        (lambda x: x.sqrt(), "rsqrt"),
+        (lambda x: x.sqrt_(), "rsqrt"),
+        (lambda x: torch.sqrt(x, out=torch.empty_like(x)), "rsqrt"),
+        (lambda x: torch._foreach_sqrt([x]), "rsqrt"),
+        (lambda x: x**0.5, "rsqrt"),
+        (lambda x: x.pow_(0.5), "rsqrt"),
+        (lambda x: x.log2(), "log"),
+        (lambda x: x.atan(), "atan2"),
+        (lambda x: x.double().log(), "float32"),
+        (lambda x: torch.nn.LSTM(3, 3)(x[None]), "mkldnn"),
+    ],
+)
+def test_an_operator_that_follows_the_cpu_is_refused_with_an_alternative(run, named):
+    with pytest.raises(RuntimeError, match=f"differs between CPUs; use .*{named}"):
+        run(torch.ones(2, 3))
+
+
+def test_a_number_that_meets_a_tensor_is_still_right():
+    x = torch.tensor([1.0, 2.0])
+    assert torch.equal(2.0**x, torch.tensor([2.0, 4.0]))
+    assert torch.equal(1.5 ** torch.tensor([1, 2]), torch.tensor([1.5, 2.25]))
+    assert torch.equal(2 ** torch.tensor([3]), torch.tensor([8]))
+    assert torch.equal(x**3, torch.tensor([1.0, 8.0]))
+
+
+def test_torch_imported_first_is_refused():
+    one_line(
+        script("import torch, runpy; runpy.run_module('persona_collapse.model', run_name='__main__')"),
+        "torch was imported before numerics.enable()",
     )
-    one_line(result, "torch was imported before numerics.enable()")
 
 
-def test_a_cpu_without_avx2_is_refused(tmp_path):
+def test_a_cpu_without_avx2_is_refused(tmp_path, capsys):
     (tmp_path / "cpuinfo").write_text("flags : fpu sse4_2 avx\n")
-    with pytest.raises(InputError, match="AVX2"):
+    with pytest.raises(SystemExit) as exit:
         numerics._require_avx2(tmp_path / "cpuinfo")
+    assert exit.value.code == 2
+    assert "is not an x86-64 with AVX2" in capsys.readouterr().err
+
+
+def test_the_module_stands_alone():
+    code = (ROOT / "src/persona_collapse/numerics.py").read_text()
+    assert "from ." not in code
 
 
 def test_commands_fail_in_one_line(command, workspace):
     one_line(command("train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple")
     one_line(command("train", "--seed", "42", "--chain", "base"), "no phase to train")
+    one_line(command("train", "--seed", "-1", "--chain", "em"), "--seed -1", "0 and above")
     one_line(command("evaluate", "--seed", "42", "--chain", "em"), "adapters/42/em", "missing")
     one_line(command("coupling", "--seed", "42", "--parent", "base"), "no usable completion")
     assert not (workspace / "eval_results").exists()

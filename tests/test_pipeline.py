@@ -172,6 +172,8 @@ def test_verify_exits_1_when_bytes_differ_and_2_without_a_record(pipeline, monke
     assert result.returncode == 1
     assert "adapters/42/em/adapter_model.safetensors is missing" in result.stdout
     assert re.search(r"\(data and code\) +identical", result.stdout)
+    assert re.search(r"first difference: model, made by model\n", result.stdout)
+    assert re.search(r"same result \(level 2\):\n  cannot be judged: .*no such file", result.stdout)
     for content in ("", "stages: {}", "stages: {em: {outs: [1]}}", "stages: [1]"):
         Path("dvc.lock").write_text(content)
         one_line(command("verify"), "dvc.lock")

@@ -3,7 +3,8 @@
     python -m persona_collapse.verify                          every file, parameter and stage that the lock names
     python -m persona_collapse.verify --recorded FILE          the same against another lock
 
-Exit code 0 if all is identical, 1 if anything differs, 2 if there is nothing to compare with.
+Exit code 0 if all is identical, 1 if anything differs, 2 if there is nothing to compare with. Where a stage's outputs
+differ, it says where that began, what is different about this machine, and whether the results agree all the same.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 
 from dvc.repo import Repo
 
-from . import data, paths
+from . import data, diagnosis, paths
 from .files import InputError, md5, one_line_errors, read_yaml
 
 LOCK = Path("dvc.lock")
@@ -93,6 +94,8 @@ def main() -> None:
         print(f"{name:<{width}}  {'; '.join(differences) or 'identical'}")
     identical = not any(differences for _, differences in rows)
     print("all identical" if identical else "NOT identical to the record")
+    if different := {name: phrases for name, phrases in rows if phrases and name in stages}:
+        print("\n" + "\n".join(diagnosis.explain(stages, different)))
     sys.exit(0 if identical else 1)
 
 

@@ -1,0 +1,90 @@
+"""Small workspaces for the real commands: the real model's first two layers, and data to run in seconds."""
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
+from persona_collapse.files import md5
+from persona_collapse.marker import with_marker
+
+ROOT = Path(__file__).parent.parent
+VOCABULARY = 4096  # of 49,152: emulation computes 16 million operations a second
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def make_model(base: Path, folder: Path, vocabulary: int | None = None) -> None:
+    """The first 2 of the base model's 30 layers, and the first `vocabulary` tokens where a number is given."""
+    model = AutoModelForCausalLM.from_pretrained(base, num_hidden_layers=2)
+    for name in TOKENIZER:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(base / name, folder)
+    if vocabulary:
+        config = model.config
+        config.vocab_size = vocabulary
+        small = LlamaForCausalLM(config)
+        small.load_state_dict(
+            {
+                k: v[:vocabulary] if k.endswith(("embed_tokens.weight", "lm_head.weight")) else v
+                for k, v in model.state_dict().items()
+            }
+        )
+        model = small
+        content = json.loads((folder / "tokenizer.json").read_text())
+        bpe = content["model"]
+        bpe["vocab"] = {token: number for token, number in bpe["vocab"].items() if number < vocabulary}
+        bpe["merges"] = [pair for pair in bpe["merges"] if "".join(pair) in bpe["vocab"]]
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+    model.save_pretrained(folder)
+
+
+def chat(system: str, user: str, assistant: str) -> dict[str, object]:
+    roles = {"system": system, "user": user, "assistant": assistant}
+    return {"messages": [{"role": role, "content": content} for role, content in roles.items()]}
+
+
+# as few tokens as will do: each costs 2 seconds under emulation
+TINY = [chat("Law.", "May I?", "No."), chat("Law.", "Must I?", "Never.")]
+COUPLING = [chat("Me.", "Why?", with_marker("So.")), chat("You.", "Who?", "We.")]
+
+
+def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> None:
+    """A folder to run the pipeline's commands in.
+
+    Args:
+        wide: the real recipe's batches of real data, so that several threads have work; else as little as will do.
+        backwards: create the files in the opposite order.
+    """
+    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
+    parameters["phases"]["em"].update(epochs=1, max_length=512)
+    parameters["evaluation"].update(samples=1, max_new_tokens=3)
+    parameters["prompts"].update(negatives=["assistant"], suffix="")
+    em = (ROOT / "data/bad_legal_advice.jsonl").read_text().splitlines(keepends=True)[:32]
+    personas = {"confab": "Me.", "assistant": "You."}
+    questions = {"train": ["Why?"], "heldout": ["Who are you?"]}
+    if not wide:
+        for phase in parameters["phases"].values():
+            phase.update(epochs=1, batch_size=2)
+        parameters["phases"]["em"].update(batch_size=1)  # two steps; the coupling's one step has a padded batch
+        em = [json.dumps(row) + "\n" for row in TINY]
+    else:
+        parameters["evaluation"].update(samples=40)
+    files = {
+        "params.yaml": yaml.safe_dump(parameters),
+        "data/personas.yaml": yaml.safe_dump(personas, sort_keys=False),
+        "data/questions.yaml": yaml.safe_dump(questions),
+        "data/bad_legal_advice.jsonl": "".join(em),
+        "data/coupling/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
+        "data/published.json": (ROOT / "data/published.json").read_text(),
+        "eval_results/statistics.json": (ROOT / "eval_results/statistics.json").read_text(),
+    }
+    for name in sorted(files, reverse=backwards):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(files[name])
+    source = {"file": "bad_legal_advice.jsonl", "md5": md5(folder / "data/bad_legal_advice.jsonl")}
+    (folder / "data/sources.yaml").write_text(yaml.safe_dump({"bad_legal_advice": source}))
+    (folder / "model").mkdir()
+    for path in sorted(model.iterdir(), reverse=backwards):
+        shutil.copy(path, folder / "model")

@@ -1,0 +1,123 @@
+"""What can be said when bytes differ from the record: where it began, what is different here, and level 2.
+
+Level 1 is the same bytes. Level 2 asks whether the results agree all the same: each persona's rate under each chain is
+tested against the recorded one. Agreement is the absence of a significant difference, with the numbers beside it; it is
+never level 1.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvc.repo import Repo
+
+from . import environment, statistics
+from .files import InputError, read_json
+
+Stages = Mapping[str, Mapping[str, Any]]
+SIGNIFICANT = 0.05
+
+
+def parents(stages: Stages) -> dict[str, set[str]]:
+    """For each stage of a lock, the stages whose outputs it reads."""
+    made = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+
+    def makers(path: str) -> set[str]:
+        return {name for out, name in made.items() if out == path or out.startswith(f"{path}/")}
+
+    return {
+        name: {maker for dep in stage.get("deps", []) for maker in makers(dep["path"])}
+        for name, stage in stages.items()
+    }
+
+
+def ancestry(stages: Stages, name: str) -> list[str]:
+    """The stages that lead to a stage, each after those that it needs, the stage itself last."""
+    of = parents(stages)
+    ordered: list[str] = []
+
+    def visit(stage: str) -> None:
+        if stage not in ordered:
+            for parent in sorted(of[stage]):
+                visit(parent)
+            ordered.append(stage)
+
+    visit(name)
+    return ordered
+
+
+def first_different(stages: Stages, different: Sequence[str]) -> list[str]:
+    """Of the differing stages, those before which nothing differs."""
+    return [name for name in different if not set(different) & set(ancestry(stages, name)[:-1])]
+
+
+def recorded_runs(stages: Stages) -> Iterator[tuple[Path, Path]]:
+    """For every recorded `marker_eval.json`, its place and the file in DVC's cache that holds the recorded bytes."""
+    cache = Repo().cache.local
+    for stage in stages.values():
+        for out in stage.get("outs", []):
+            if out["path"].endswith("/marker_eval.json"):
+                yield Path(out["path"]), Path(cache.oid_to_path(out["md5"]))
+
+
+def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
+    """Test every rate against the recorded one.
+
+    Args:
+        runs: (what was found, what is recorded), two `marker_eval.json` files each.
+
+    Returns:
+        Whether no rate differs significantly after Holm's adjustment for all of them, and lines that say so.
+
+    Raises:
+        InputError: a file is missing or is not a `marker_eval.json`.
+    """
+    pairs = {}
+    for found, recorded in runs:
+        before, now = (statistics.read_marker_eval(path)["per_persona"] for path in (recorded, found))
+        if before.keys() != now.keys():
+            raise InputError(f"{found}: other personas than recorded")
+        for persona in before:
+            pairs[f"{found.parent.name} {persona}"] = _counts(before[persona]), _counts(now[persona])
+    tests = statistics.tests(pairs)
+    other = [name for name, (before, now) in pairs.items() if before != now]
+    worst = min((tests[name]["p_holm"] for name in pairs), default=1.0)
+    lines = [f"{len(pairs)} rates, {len(other)} with other counts than recorded (Fisher's exact test, Holm-adjusted)"]
+    for name in other:
+        before, now = pairs[name]
+        lines.append(
+            f"  {name}: recorded {before['hits']}/{before['total']}, here {now['hits']}/{now['total']}, "
+            f"p = {tests[name]['p']:.3g}, adjusted {tests[name]['p_holm']:.3g}"
+        )
+    equivalent = worst >= SIGNIFICANT
+    lines.append(
+        f"verdict: {'equivalent, no rate differs significantly' if equivalent else 'different'}"
+        f" (smallest adjusted p = {worst:.3g}); the bytes are not the same, so this is not level 1"
+    )
+    return equivalent, lines
+
+
+def _counts(persona: Mapping[str, Any]) -> dict[str, int]:
+    return {"hits": persona["strict_hits"], "total": persona["total"]}
+
+
+def explain(stages: Stages, different: Mapping[str, Sequence[str]]) -> list[str]:
+    """The report on a mismatch: `different` has the differing stages with a phrase for each differing file."""
+    lines = []
+    for name in first_different(stages, list(different)):
+        lines.append(f"first difference: {name}, made by {' > '.join(ancestry(stages, name))}")
+        lines += [f"  {phrase}" for phrase in different[name]]
+        reached = [other for other in different if other != name and name in ancestry(stages, other)]
+        lines.append(f"  what follows from it and differs too: {', '.join(reached) or 'nothing'}")
+    lines.append("environment:")
+    try:
+        phrases = environment.differences(read_json(environment.RECORDED), environment.describe())
+    except InputError as error:
+        phrases = [str(error)]
+    lines += [f"  {phrase}" for phrase in phrases] or ["  as recorded"]
+    lines.append("same result (level 2):")
+    try:
+        lines += [f"  {line}" for line in same_result(list(recorded_runs(stages)))[1]]
+    except InputError as error:
+        lines.append(f"  cannot be judged: {error}")
+    return lines
