@@ -82,9 +82,13 @@ survey: setup ## look for single operators whose bits depend on the threads or, 
 bench: setup ## measure speed against stock transformers, memory and sizes
 	@python benchmarks/bench.py
 
-lock: ## re-resolve requirements/cpu.txt from cpu.in (needs uv, and torch's CPU build where pip looks)
+lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU build where pip looks)
 	uv pip compile requirements/cpu.in --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-emit-package setuptools --no-header --output-file requirements/cpu.txt
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -v '^numpy==' > requirements/.shared \
+	  && uv pip compile requirements/cpu-vllm.in --constraint requirements/.shared --python-platform x86_64-manylinux_2_28 \
+	  --python-version 3.11 --generate-hashes $(foreach p,torch torchvision torchaudio torchcodec setuptools,--no-emit-package $(p)) \
+	  --no-header --output-file requirements/cpu-vllm.txt; rm -f requirements/.shared
 
 clean: ## remove what can be rebuilt, but not .venv
 	rm -rf model adapters data/coupling eval_results/runs run_info/recorded.lock

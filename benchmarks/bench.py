@@ -1,12 +1,13 @@
 """Measure the smollm2 profile's speed, each time beside the stock way of doing the same, in one run.
 
-    make bench                                   about 35 minutes on 2 cores; `make reproduce` must have run
+    make bench                                   about 25 minutes on 2 cores; `make reproduce` must have run
     python benchmarks/bench.py generate train    some parts alone
 
 Every measurement runs in a process of its own, because numerics are chosen once a process:
-* generation: the evaluation's own prompts (12 personas x 28 questions x K), sampled from the base model by our engine
-  with portable numerics, by `transformers.generate` with stock numerics in batches of 84, and by vLLM in bf16 where a
-  CPU build of it is installed (its bytes depend on the CPU: it is here as a mark, not as an alternative);
+* generation: the evaluation's own prompts (12 personas x 28 questions), answered once by the base model, by our engine
+  with portable numerics, by `transformers.generate` with stock numerics in batches of 84, and by vLLM's CPU build in
+  bf16 where VLLM_PYTHON names a Python that has it (requirements/cpu-vllm.txt; its bytes depend on the CPU, so it is
+  here as a mark, not as an alternative);
 * training: steps of the `em` recipe on its own data, by our trainer with portable numerics, by our trainer with stock
   numerics, and by TRL's trainer as it comes with stock numerics, which projects the vocabulary at every position;
 * matmul: the share of the time that matrix products take in our engine and in our trainer, by PyTorch's profiler;
@@ -15,7 +16,6 @@ Every measurement runs in a process of its own, because numerics are chosen once
 Ratios carry over between machines with the same vector instructions; seconds do not.
 """
 
-import importlib.util
 import json
 import os
 import resource
@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 BATCH = 84
-STEPS = 12
+STEPS = 8
 PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
 
 
@@ -41,10 +41,9 @@ def prompts_of_the_evaluation(off: bool = False) -> tuple:
     asked = prompts.load(params)
     tokenizer = model.tokenizer()
     named = [
-        (persona, question.text, sample, tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text))))
+        (persona, question.text, tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text))))
         for persona in asked.personas
         for question in asked.questions
-        for sample in range(params.evaluation.samples)
     ]
     return params, named
 
@@ -53,7 +52,7 @@ def generate_portable() -> dict[str, float]:
     from persona_collapse import generate, model
 
     params, named = prompts_of_the_evaluation()
-    requests = [generate.Request(p, ids, ("evaluation", 0, p, q, k)) for p, q, k, ids in named]
+    requests = [generate.Request(p, ids, ("evaluation", 0, p, q, 0)) for p, q, ids in named]
     weights = model.load("base", 0)
     start = time.perf_counter()
     completions = generate.generate(
@@ -190,7 +189,10 @@ def targets() -> None:
 
 
 def measure(name: str) -> dict[str, float]:
-    out = subprocess.run([sys.executable, __file__, name], check=True, stdout=subprocess.PIPE, text=True).stdout
+    python = os.environ["VLLM_PYTHON"] if name.endswith("vllm") else sys.executable
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    command = [python, __file__, name]
+    out = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(out.splitlines()[-1])
 
 
@@ -205,8 +207,8 @@ def main() -> None:
     for task in (task for task in COMPARED if task in parts):
         ours: dict[str, float] = {}
         for name in COMPARED[task]:
-            if name.endswith("vllm") and not importlib.util.find_spec("vllm"):
-                print(f"{name:18} not installed", flush=True)
+            if name.endswith("vllm") and not os.environ.get("VLLM_PYTHON"):
+                print(f"{name:18} not measured: VLLM_PYTHON names no Python that has it", flush=True)
                 continue
             found = measure(name)
             ours = ours or found
