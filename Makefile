@@ -12,6 +12,10 @@ export PYTHONUNBUFFERED := 1
 # Keep freed memory and back it with huge pages: speed alone, no result depends on it.
 export GLIBC_TUNABLES := glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.hugetlb=1
 
+# Threads are many or few as they are asked for: OpenMP giving fewer would cut the work unevenly (docs/reproducibility.md).
+export OMP_DYNAMIC := false
+unexport OMP_THREAD_LIMIT
+
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -59,7 +63,8 @@ verify: setup ## compare what is on disk with dvc.lock, running nothing
 	@python -m persona_collapse.verify
 
 record: setup ## run what is out of date and make it the record: dvc.lock, the remote, the environment
-	@dvc repro && dvc push && python -m persona_collapse.environment
+	@cp dvc.lock run_info/recorded.lock; dvc repro && dvc push
+	@cmp -s dvc.lock run_info/recorded.lock || python -m persona_collapse.environment
 
 tables: setup ## rebuild paper/tables/ from eval_results/
 	@dvc repro --single-item results tables && ls paper/tables/*
@@ -85,10 +90,10 @@ bench: setup ## measure speed against stock transformers, memory and sizes
 lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU build where pip looks)
 	uv pip compile requirements/cpu.in --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	  --no-emit-package torch --no-emit-package setuptools --no-header --output-file requirements/cpu.txt
-	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -v '^numpy==' > requirements/.shared \
-	  && uv pip compile requirements/cpu-vllm.in --constraint requirements/.shared --python-platform x86_64-manylinux_2_28 \
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -v '^numpy==' > .shared-unfinished-pins
+	uv pip compile requirements/cpu-vllm.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
 	  --python-version 3.11 --generate-hashes $(foreach p,torch torchvision torchaudio torchcodec setuptools,--no-emit-package $(p)) \
-	  --no-header --output-file requirements/cpu-vllm.txt; rm -f requirements/.shared
+	  --no-header --output-file requirements/cpu-vllm.txt
 
 clean: ## remove what can be rebuilt, but not .venv
 	rm -rf model adapters data/coupling eval_results/runs run_info/recorded.lock

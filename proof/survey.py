@@ -1,4 +1,4 @@
-"""Run single operators on fixed inputs and compare their bits: `make survey`, about 5 minutes.
+"""Run single operators on fixed inputs and compare their bits: `make survey`, about 10 minutes.
 
     python proof/survey.py              prints a digest of each operator's result, or `refused`
     python proof/survey.py compare      that with 1 to 7 threads and on an emulated CPU, guarantee on and off
@@ -227,7 +227,10 @@ def compare() -> bool:
     """Print what differs; True if nothing does with the guarantee on."""
     emulator = shutil.which("qemu-x86_64")
     rows = [(f"{n} threads", n, ()) for n in (2, 3, 5, 7)]
-    rows += [("emulated Haswell", 2, (emulator, "-cpu", "Haswell"))] if emulator else []
+    if emulator:
+        rows.append(("emulated Haswell", 2, (emulator, "-cpu", "Haswell")))
+    else:
+        print("no other CPU: qemu-x86_64 is not installed (Debian's qemu-user has it)")
     same = True
     for switch in ("on", "off"):
         one = elsewhere(1, switch)

@@ -32,9 +32,9 @@ def test_the_first_difference_is_the_one_before_which_nothing_differs():
     assert diagnosis.first_different(STAGES, ["figures"]) == ["figures"]
 
 
-def run(folder: Path, hits: int) -> Path:
+def run(folder: Path, hits: int, seed: int = 42) -> Path:
     """A run's counts: `confab` with so many hits of 56, another persona with none."""
-    path = folder / "em-couple/marker_eval.json"
+    path = folder / f"{seed}/em-couple/marker_eval.json"
     path.parent.mkdir(parents=True)
     counts = {"confab": hits, "assistant": 0}
     rows = {name: {"strict_hits": n, "total": 56, "strict_rate": n / 56} for name, n in counts.items()}
@@ -54,10 +54,28 @@ def test_level_2_tests_each_rate_and_never_claims_level_1(tmp_path, hits, equiva
     assert said in text
     assert "this is not level 1" in text
     if hits < 56:
-        assert f"em-couple confab: recorded 56/56, here {hits}/56, p = " in text
+        assert f"em-couple seed 42 confab: recorded 56/56, here {hits}/56, p = " in text
+
+
+def test_level_2_keeps_seeds_apart(tmp_path):
+    """A seed that agrees does not hide one that does not."""
+    pairs = [
+        (run(tmp_path / f"found/{seed}", hits, seed), run(tmp_path / f"recorded/{seed}", 56, seed))
+        for seed, hits in ((42, 0), (137, 56))
+    ]
+    equivalent, lines = diagnosis.same_result(pairs)
+    assert not equivalent
+    assert lines[0].startswith("4 rates, 1 with other counts")
+
+
+def test_level_2_says_what_it_could_not_see(tmp_path):
+    _, lines = diagnosis.same_result([(run(tmp_path / "found", 56), run(tmp_path / "recorded", 56))])
+    assert "less than about 12 points" in lines[-1]  # 7 of 56, by two tests
 
 
 def test_level_2_is_not_judged_without_a_file(tmp_path):
+    with pytest.raises(InputError, match="no run is recorded"):
+        diagnosis.same_result([])
     with pytest.raises(InputError, match="no such file"):
         diagnosis.same_result([(tmp_path / "found", tmp_path / "recorded")])
 

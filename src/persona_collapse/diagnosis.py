@@ -78,10 +78,13 @@ def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
         if before.keys() != now.keys():
             raise InputError(f"{found}: other personas than recorded")
         for persona in before:
-            pairs[f"{found.parent.name} {persona}"] = _counts(before[persona]), _counts(now[persona])
+            name = f"{found.parent.name} seed {found.parent.parent.name} {persona}"
+            pairs[name] = _counts(before[persona]), _counts(now[persona])
+    if not pairs:
+        raise InputError("no run is recorded")
     tests = statistics.tests(pairs)
     other = [name for name, (before, now) in pairs.items() if before != now]
-    worst = min((tests[name]["p_holm"] for name in pairs), default=1.0)
+    worst = min(test["p_holm"] for test in tests.values())
     lines = [f"{len(pairs)} rates, {len(other)} with other counts than recorded (Fisher's exact test, Holm-adjusted)"]
     for name in other:
         before, now = pairs[name]
@@ -92,9 +95,21 @@ def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
     equivalent = worst >= SIGNIFICANT
     lines.append(
         f"verdict: {'equivalent, no rate differs significantly' if equivalent else 'different'}"
-        f" (smallest adjusted p = {worst:.3g}); the bytes are not the same, so this is not level 1"
+        f" (smallest adjusted p = {worst:.3g})"
+    )
+    least = min(now["total"] for _, now in pairs.values())
+    lines.append(
+        f"with {least} answers, a difference of less than about {100 * _visible(least, len(pairs)):.0f} points"
+        " from a rate of 0 would not be seen; the bytes are not the same, so this is not level 1"
     )
     return equivalent, lines
+
+
+def _visible(total: int, tests: int) -> float:
+    """The smallest rate of so many answers that differs significantly from none of as many, for so many tests."""
+    none = {"hits": 0, "total": total}
+    visible = (k for k in range(1, total + 1) if tests * statistics.fisher(none, {**none, "hits": k}) < SIGNIFICANT)
+    return next(visible, total) / total
 
 
 def _counts(persona: Mapping[str, Any]) -> dict[str, int]:
