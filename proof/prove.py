@@ -29,6 +29,7 @@ from persona_collapse import numerics
 numerics.enable()
 
 import workspace
+from transformers.utils import logging
 
 from persona_collapse import model, params
 from persona_collapse.files import InputError, one_line_errors, write_json
@@ -91,9 +92,11 @@ def run(row: Row, small: Path, place: Path) -> dict[str, str]:
         workspace.make_workspace(work, small, wide=part == "wide", backwards=row.elsewhere)
         command = [sys.executable, str(HERE / "micro.py"), str(work), *steps.split()]
         threads = str(row.threads)
+        # not what numerics.enable() has set here: the control must be PyTorch as it comes
+        inherited = {name: value for name, value in os.environ.items() if name not in numerics.ENVIRONMENT}
         result = subprocess.run(
             ["nice", *([EMULATOR, "-cpu", row.cpu] if row.cpu else []), *command],
-            env={**os.environ, "OMP_NUM_THREADS": threads, "MPLCONFIGDIR": str(folder), **row.environment},
+            env={**inherited, "OMP_NUM_THREADS": threads, "MPLCONFIGDIR": str(folder), **row.environment},
             capture_output=True,
             text=True,
             check=False,
@@ -134,6 +137,8 @@ def main() -> None:
         raise InputError(f"{EMULATOR} is not installed: Debian's qemu-user has it; `make prove CPUS=` does without")
     if args.record and len(cpus) < len(CPUS):
         raise InputError(f"RECORD=1 needs all of {', '.join(CPUS)}")
+    logging.set_verbosity_error()  # that 28 layers are left out is meant
+    logging.disable_progress_bar()
     start = time.monotonic()
     os.chdir(HERE.parent)
     with tempfile.TemporaryDirectory() as scratch:

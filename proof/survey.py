@@ -217,7 +217,8 @@ def show() -> None:
 
 def elsewhere(threads: int, switch: str, *emulator: str) -> dict[str, str]:
     """What this script prints in a process of its own, by operator."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PORTABLE_NUMERICS": switch}
+    inherited = {name: value for name, value in os.environ.items() if name not in numerics.ENVIRONMENT}
+    environment = {**inherited, "OMP_NUM_THREADS": str(threads), "PORTABLE_NUMERICS": switch}
     command = [*emulator, sys.executable, __file__]
     out = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
     return dict(line.split("\t") for line in out.decode().splitlines())

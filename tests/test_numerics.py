@@ -24,9 +24,10 @@ def with_threads(count: int, run):
 
 
 def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process of its own."""
+    """Run Python code in a process of its own, without what `enable()` has set in this one."""
+    inherited = {name: value for name, value in os.environ.items() if name not in numerics.ENVIRONMENT}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**inherited, **environment}, check=False
     )
 
 
