@@ -32,9 +32,7 @@ STEPS = 8
 PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
 
 
-def prompts_of_the_evaluation(off: bool = False) -> tuple:
-    if off:
-        _leave_numerics_off()
+def prompts_of_the_evaluation() -> tuple:
     from persona_collapse import model, prompts
     from persona_collapse import params as parameters
 
@@ -98,12 +96,10 @@ def generate_stock() -> dict[str, float]:
 
 def generate_vllm() -> dict[str, float]:
     os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
-    _, named = prompts_of_the_evaluation(off=True)
+    _leave_numerics_off()
+    params, named = prompts_of_the_evaluation()
     from vllm import LLM, SamplingParams
 
-    from persona_collapse import params as parameters
-
-    params = parameters.load()
     engine = LLM("model", dtype="bfloat16", enforce_eager=True, max_model_len=512)
     how = SamplingParams(
         temperature=params.sampling.temperature,
