@@ -21,10 +21,11 @@ import torch
 from census import Census
 
 from persona_collapse.files import sha256, write_json
-from persona_collapse.paths import adapter
+from persona_collapse.paths import Layout
 
 SEED = 42
-MADE = ("adapters", "eval_results/runs", "paper", "figures")
+LAYOUT = Layout("smollm2")
+MADE = ("adapters", "eval_results/smollm2/runs", "paper", "figures")
 
 
 def command(module: str, *args: str) -> None:
@@ -35,7 +36,7 @@ def command(module: str, *args: str) -> None:
 def step(name: str) -> None:
     match name.split(":"):
         case ["copy", source, target]:
-            shutil.copytree(adapter(SEED, source), adapter(SEED, target))
+            shutil.copytree(LAYOUT.adapter(SEED, source), LAYOUT.adapter(SEED, target))
         case [module, chain]:
             command(module, "--seed", str(SEED), "--chain", chain)
         case [module]:

@@ -64,12 +64,36 @@ def seeded(draw: Callable[[], torch.Tensor]) -> torch.Tensor:
     return draw()
 
 
+def layouts() -> dict[str, Callable[[], object]]:
+    """Operators that depend on threads in these layouts alone: strided or single operands, or a strided result."""
+    strided = normal(403, 1402)[:, ::2]
+    a, b, wide = normal(2, 301, 700), normal(2, 700, 401, seed=1), normal(2, 301, 1400)[..., ::2]
+    head = [normal(1, 1, 71, 64, seed=s) for s in range(3)]
+    query, key, value = normal(1, 1, 31, 64), normal(1, 1, 900, 64, seed=1), normal(1, 1, 900, 64, seed=2)
+    return {
+        "sum strided": lambda: strided.sum(0),
+        "mean strided": lambda: strided.mean(0),
+        "nansum strided": lambda: strided.nansum(0),
+        "sum permuted": lambda: normal(701, 403, 3).transpose(1, 2).sum(0),
+        "prod of one row": lambda: (1 + LONG * 1e-3).prod(0),
+        "vector_norm strided": lambda: torch.linalg.vector_norm(strided),
+        "vector_norm of columns": lambda: torch.linalg.vector_norm(normal(403, 1402)[:, :701]),
+        "bmm strided": lambda: torch.bmm(wide, b),
+        "bmm strided float64": lambda: torch.bmm(normal(2, 301, 1400).double()[..., ::2], b.double()),
+        "bmm into strided": lambda: torch.bmm(a, b, out=torch.empty(2, 301, 802)[..., ::2]),
+        "bmm into transposed": lambda: torch.bmm(a, b, out=torch.empty(2, 401, 301).transpose(1, 2)),
+        "attention one head": lambda: F.scaled_dot_product_attention(query, key, value),
+        "attention one head gradient": lambda: with_gradient(F.scaled_dot_product_attention, *head),
+        "silu into strided": lambda: torch.ops.aten.silu.out(normal(320, 1001), out=torch.empty(320, 2002)[:, :1001]),
+    }
+
+
 def cases() -> dict[str, Callable[[], object]]:
     """Every operator that is looked at, by name."""
     q, k, v = (normal(2, 9, 71, 64, seed=s) for s in range(3))
     a3, b3 = normal(7, 41, 64), normal(7, 64, 53)
     image, kernel = normal(4, 16, 21, 21), normal(32, 16, 3, 3)
-    found: dict[str, Callable[[], object]] = {}
+    found = layouts()
     for names, x in ((REAL, LONG), (OF_POSITIVE, POSITIVE), (OF_UNIT, UNIT)):
         for name in names.split():
             x_ = x + 1 if name == "acosh" else x
@@ -217,8 +241,7 @@ def show() -> None:
 
 def elsewhere(threads: int, switch: str, *emulator: str) -> dict[str, str]:
     """What this script prints in a process of its own, by operator."""
-    inherited = {name: value for name, value in os.environ.items() if name not in numerics.ENVIRONMENT}
-    environment = {**inherited, "OMP_NUM_THREADS": str(threads), "PORTABLE_NUMERICS": switch}
+    environment = {**numerics.clean_environment(), "OMP_NUM_THREADS": str(threads), "PORTABLE_NUMERICS": switch}
     command = [*emulator, sys.executable, __file__]
     out = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
     return dict(line.split("\t") for line in out.decode().splitlines())
@@ -247,6 +270,7 @@ def compare() -> bool:
     return same
 
 
-if sys.argv[1:] == ["compare"]:
-    sys.exit(0 if compare() else 1)
-show()
+if __name__ == "__main__":
+    if sys.argv[1:] == ["compare"]:
+        sys.exit(0 if compare() else 1)
+    show()

@@ -57,7 +57,7 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         wide: the real recipe's batches of real data, so that several threads have work; else as little as will do.
         backwards: create the files in the opposite order.
     """
-    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
+    parameters = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
     parameters["phases"]["em"].update(epochs=1, max_length=512)
     parameters["evaluation"].update(samples=1, max_new_tokens=3)
     parameters["prompts"].update(negatives=["assistant"], suffix="")
@@ -73,18 +73,18 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         parameters["evaluation"].update(samples=40)
     files = {
         "params.yaml": yaml.safe_dump(parameters),
-        "data/personas.yaml": yaml.safe_dump(personas, sort_keys=False),
-        "data/questions.yaml": yaml.safe_dump(questions),
+        "data/prompts/personas.yaml": yaml.safe_dump(personas, sort_keys=False),
+        "data/prompts/questions.yaml": yaml.safe_dump(questions),
         "data/bad_legal_advice.jsonl": "".join(em),
-        "data/coupling/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
+        "data/coupling/smollm2/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
         "data/published.json": (ROOT / "data/published.json").read_text(),
-        "eval_results/statistics.json": (ROOT / "eval_results/statistics.json").read_text(),
+        "eval_results/smollm2/statistics.json": (ROOT / "eval_results/smollm2/statistics.json").read_text(),
     }
     for name in sorted(files, reverse=backwards):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(files[name])
-    source = {"file": "bad_legal_advice.jsonl", "md5": md5(folder / "data/bad_legal_advice.jsonl")}
+    source = {"md5": md5(folder / "data/bad_legal_advice.jsonl")}
     (folder / "data/sources.yaml").write_text(yaml.safe_dump({"bad_legal_advice": source}))
-    (folder / "model").mkdir()
+    (folder / "model/smollm2").mkdir(parents=True)
     for path in sorted(model.iterdir(), reverse=backwards):
-        shutil.copy(path, folder / "model")
+        shutil.copy(path, folder / "model/smollm2")

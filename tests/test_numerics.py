@@ -6,12 +6,16 @@ import sys
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from persona_collapse import numerics
+from proof import survey
 
 from .conftest import ROOT, one_line
 
 THREADS = (1, 2, 3, 5, 7)
+# what enable() sets: PyTorch without the guarantee, but held to the same kernels, is then the same on every CPU
+HELD = {name: value for name, value in numerics.ENVIRONMENT.items() if value is not None}
 
 
 def with_threads(count: int, run):
@@ -25,9 +29,13 @@ def with_threads(count: int, run):
 
 def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, without what `enable()` has set in this one."""
-    inherited = {name: value for name, value in os.environ.items() if name not in numerics.ENVIRONMENT}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**inherited, **environment}, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**numerics.clean_environment(), **environment},
+        cwd=ROOT,
+        check=False,
     )
 
 
@@ -109,9 +117,44 @@ def test_products_of_other_types_are_refused(dtype):
             product()
 
 
-def test_wrong_shapes_are_still_errors():
-    with pytest.raises(RuntimeError):
-        torch.mm(torch.ones(2, 3), torch.ones(2, 3))
+@pytest.mark.parametrize(
+    ("said", "bias", "first", "second"),
+    [
+        ("cannot be multiplied", None, (2, 3), (2, 3)),
+        ("must be a matrix", None, (3,), (3,)),
+        ("must be a matrix", None, (3,), (3, 2)),
+        ("must be a matrix", None, (2, 2, 3), (3, 2)),
+        ("cannot be multiplied", (3,), (2, 3), (2, 3)),
+        ("number of sizes provided", (4, 2, 5), (2, 3), (3, 5)),
+        ("number of sizes provided", (1, 2, 5), (2, 3), (3, 5)),
+        ("expanded size", (4, 5), (1, 3), (3, 5)),
+        ("expanded size", (2, 5), (2, 3), (3, 1)),
+        ("expanded size", (2,), (2, 3), (3, 5)),
+    ],
+)
+def test_operands_that_pytorch_refuses_are_refused_in_its_words(said, bias, first, second):
+    a, b = torch.ones(first), torch.ones(second)
+    if bias is None:
+        calls = [lambda: torch.mm(a, b), lambda: torch.mm(a, b, out=torch.empty(0))]
+    else:
+        c = torch.ones(bias)
+        calls = [
+            lambda: torch.addmm(c, a, b),
+            lambda: torch.addmm(c, a, b, beta=0),
+            lambda: torch.addmm(c, a, b, out=torch.empty(0)),
+        ]
+    for call in calls:
+        with pytest.raises(RuntimeError, match=said):
+            call()
+
+
+@pytest.mark.parametrize("bias", [(), (1,), (5,), (1, 1), (1, 5), (2, 1), (2, 5)])
+def test_a_bias_is_repeated_to_the_products_shape(bias):
+    a, b, c = torch.ones(2, 3), torch.ones(3, 5), torch.full(bias, 4.0)
+    assert torch.equal(torch.addmm(c, a, b), torch.full((2, 5), 7.0))
+    assert torch.equal(torch.addmm(c, a, b, beta=0), torch.full((2, 5), 3.0))
+    with pytest.raises(RuntimeError, match="should match"):
+        torch.ones(1, 5).addmm_(a, b)
 
 
 def test_packed_weights_give_the_same_bits_forward_and_backward():
@@ -132,6 +175,17 @@ def test_packed_weights_give_the_same_bits_forward_and_backward():
         results.append((out.detach(), leaf.grad))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+def test_packed_weights_take_an_empty_batch():
+    layer = torch.nn.Linear(8, 6, bias=False).requires_grad_(False)
+    numerics.pack(torch.nn.Sequential(layer))
+    for shape in ((0, 8), (2, 0, 8)):
+        x = torch.ones(shape, requires_grad=True)
+        result = layer(x)
+        result.sum().backward()
+        assert result.shape == (*shape[:-1], 6)
+        assert x.grad.shape == shape
 
 
 def test_trained_layers_are_not_packed():
@@ -185,6 +239,131 @@ for run in (lambda: torch.nn.functional.silu(x), lambda: x.flatten()[:300_007].s
         PORTABLE_NUMERICS="off",
     )
     assert result.stdout.split() == ["False"] * 3
+
+
+@pytest.mark.parametrize("name", survey.layouts())
+def test_in_no_layout_does_the_number_of_threads_change_a_bit(name):
+    run = survey.layouts()[name]
+    assert len({with_threads(n, lambda: survey.digest(run())) for n in THREADS}) == 1
+
+
+def test_with_the_guarantee_off_the_number_of_threads_changes_bits_in_every_layout():
+    result = script(
+        f"""
+from proof import survey
+import torch
+for name, run in survey.layouts().items():
+    found = set()
+    for n in {THREADS}:
+        torch.set_num_threads(n)
+        found.add(survey.digest(run()))
+    print(len(found) > 1, name)
+""",
+        **HELD,
+        PORTABLE_NUMERICS="off",
+    )
+    assert result.stdout.splitlines() == [f"True {name}" for name in survey.layouts()]
+
+
+SILU_OF_SEVEN = """
+from persona_collapse import numerics; numerics.enable()
+import hashlib, torch
+x = torch.randn(301, 1536, generator=torch.Generator().manual_seed(1))
+torch.set_num_threads(7)
+print(hashlib.sha256(torch.nn.functional.silu(x).numpy().tobytes()).hexdigest())
+"""
+
+
+def test_openmp_grants_the_threads_that_are_asked_for():
+    assert WIDE.numel() % (64 * 7) == 0  # seven threads get whole vectors, five would not
+    assert WIDE.numel() % (64 * 5) != 0
+    free = script(SILU_OF_SEVEN).stdout
+    assert len(free) == 65
+    assert script(SILU_OF_SEVEN, OMP_THREAD_LIMIT="5", OMP_DYNAMIC="true").stdout == free
+    assert script(SILU_OF_SEVEN, **HELD, OMP_THREAD_LIMIT="5", PORTABLE_NUMERICS="off").stdout != free
+    assert os.environ["OMP_DYNAMIC"] == "false"
+    assert "OMP_THREAD_LIMIT" not in os.environ
+
+
+def test_what_enable_sets_is_kept_from_a_process_that_is_to_choose_for_itself():
+    assert os.environ["MKL_CBWR"] == "COMPATIBLE"
+    clean = numerics.clean_environment()
+    assert not set(clean) & set(numerics.ENVIRONMENT)
+    assert set(os.environ) - set(clean) == set(HELD)
+
+
+def test_the_warning_is_printed_once_and_the_guarantee_prints_nothing():
+    code = "from persona_collapse import numerics; numerics.enable(); numerics.enable(); numerics.on_gpu()"
+    assert script(code, PORTABLE_NUMERICS="off").stderr.count("warning:") == 1
+    assert script(code, PYTHONWARNINGS="default").stderr == ""
+
+
+def test_a_gpu_is_held_to_algorithms_that_repeat():
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert torch.are_deterministic_algorithms_enabled()
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    assert not cuda.matmul.allow_tf32
+    assert not cudnn.allow_tf32
+    assert not cuda.matmul.allow_bf16_reduced_precision_reduction
+    assert not cuda.matmul.allow_fp16_reduced_precision_reduction
+    assert not cudnn.benchmark
+    assert cudnn.deterministic
+
+
+SDP = ("flash", "cudnn", "mem_efficient", "math")
+
+
+@pytest.fixture
+def on_gpu():
+    """`on_gpu()`, and afterwards the flags as they were: attention on the CPU reads them too."""
+    before = {name: getattr(torch.backends.cuda, f"{name}_sdp_enabled")() for name in SDP}
+    yield numerics.on_gpu
+    for name, enabled in before.items():
+        getattr(torch.backends.cuda, f"enable_{name}_sdp")(enabled)
+
+
+def attention(device: str, **options: object) -> tuple[str, list[torch.Tensor]]:
+    """The operator that computes attention in bfloat16, and the result and gradients."""
+    called = []
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            called.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 4, 301, 64, generator=generator).bfloat16().to(device) for _ in range(3))
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    with Record():
+        result = torch.nn.functional.scaled_dot_product_attention(*leaves, **options)
+    result.float().square().sum().backward()
+    found = next((name for name in called if "attention" in name), "products")
+    return found, [result.detach(), *(x.grad for x in leaves)]
+
+
+def test_the_gpus_choice_of_attention_is_not_the_cpus(on_gpu):
+    assert attention("cpu")[0] == "aten._scaled_dot_product_flash_attention_for_cpu.default"
+    on_gpu()
+    assert [getattr(torch.backends.cuda, f"{name}_sdp_enabled")() for name in SDP] == [False, False, True, True]
+    assert attention("cpu")[0] != "aten._scaled_dot_product_flash_attention_for_cpu.default"  # why it is a call apart
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_attention_on_a_gpu_is_one_kernel_with_and_without_a_mask_and_repeats(on_gpu):
+    assert attention("cuda", is_causal=True)[0] != "aten._scaled_dot_product_efficient_attention.default"
+    on_gpu()
+    mask = torch.ones(301, 301, dtype=torch.bool, device="cuda").tril()
+    for options in ({"is_causal": True}, {"attn_mask": mask}):
+        (name, first), (_, second) = attention("cuda", **options), attention("cuda", **options)
+        assert name == "aten._scaled_dot_product_efficient_attention.default"
+        assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_cpus_refusals_do_not_reach_a_gpu():
+    x = torch.full((3, 3), 4.0, device="cuda")
+    assert torch.equal(x.sqrt(), torch.full_like(x, 2.0))
+    assert torch.equal(x.bfloat16() @ x.bfloat16(), torch.full_like(x, 48.0).bfloat16())
 
 
 def test_an_unfused_optimizer_is_refused_and_a_fused_one_works():
@@ -248,8 +427,8 @@ def test_the_module_stands_alone():
 def test_commands_fail_in_one_line(command, workspace):
     one_line(command("train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple")
     one_line(command("train", "--seed", "42", "--chain", "base"), "no phase to train")
-    one_line(command("train", "--seed", "-1", "--chain", "em"), "--seed -1", "0 and above")
-    one_line(command("evaluate", "--seed", "42", "--chain", "em"), "adapters/42/em", "missing")
+    one_line(command("train", "--seed", "-1", "--chain", "em"), "--seed -1", "0 to 2**32 - 1")
+    one_line(command("evaluate", "--seed", "42", "--chain", "em"), "adapters/smollm2/42/em", "missing")
     one_line(command("coupling", "--seed", "42", "--parent", "base"), "no usable completion")
     assert not (workspace / "eval_results").exists()
     assert not (workspace / "adapters").exists()

@@ -19,10 +19,14 @@ no change to the experiment picks it up in silence. How each choice is taken awa
   Un-fused optimizers are among their callers.
 * Deterministic algorithms, so that an operator without one raises instead of differing between runs.
 
+On a GPU less is promised: the same bytes from run to run in the same image on the same model of GPU, not across models.
+`enable()` holds cuBLAS and cuDNN to algorithms that give it; a process that computes on the GPU also calls `on_gpu()`.
+
 The module stands alone: it imports nothing of this package. docs/reproducibility.md has what was measured; `make prove`
 measures it again. `PORTABLE_NUMERICS=off` in the environment leaves PyTorch as it is, for comparison.
 """
 
+import functools
 import os
 import platform
 import sys
@@ -35,10 +39,13 @@ if TYPE_CHECKING:
     import torch
 
 SWITCH = "PORTABLE_NUMERICS"
-ENVIRONMENT = {
+ENVIRONMENT: dict[str, str | None] = {  # None takes a variable away
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "COMPATIBLE",
+    "OMP_DYNAMIC": "false",  # with this and the next, OpenMP grants the threads that `THREADS` asks for
+    "OMP_THREAD_LIMIT": None,
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "TOKENIZERS_PARALLELISM": "false",  # no arithmetic: it silences a warning about forked data loaders
 }
 _registrations: list[Any] = []  # a torch.library.Library undoes its registrations when collected
@@ -66,7 +73,7 @@ def _one(*args: Any) -> int:
 
 
 def _even(x: "torch.Tensor", *others: Any) -> int:
-    """The most threads that cut every tensor into whole vectors: what a vector leaves over, scalar code computes."""
+    """The most threads that cut every tensor, `out` too, into whole vectors: scalar code computes what those leave."""
     import torch
 
     tensors = [x, *(t for t in others if isinstance(t, torch.Tensor))]
@@ -82,9 +89,27 @@ def _one_if(condition: Callable[..., bool]) -> Callable[..., int]:
 
 
 def _one_sum(x: "torch.Tensor", dim: Any = None, *args: Any) -> int:
-    """1 where a reduction of `x` over `dim` is a single long sum, which threads would cut."""
-    reduced = range(x.dim()) if dim is None or dim == [] else [d % max(x.dim(), 1) for d in dim]
-    return int(x.numel() >= _GRAIN and all(size == 1 for d, size in enumerate(x.shape) if d not in reduced))
+    """1 where a reduction of `x` over `dim` is one long sum, which threads would cut, or neither adds along a unit
+    stride nor keeps one last: then columns are added in groups, and threads cut the groups."""
+    if x.numel() < _GRAIN:
+        return 0
+    reduced = range(x.dim()) if dim is None or dim == [] else [d % x.dim() for d in dim]
+    long = [d for d, size in enumerate(x.shape) if size > 1]
+    kept = [d for d in long if d not in reduced]
+    return int(not kept or (x.stride(kept[-1]) != 1 and all(x.stride(d) != 1 for d in long if d in reduced)))
+
+
+def _one_product(a: "torch.Tensor", b: "torch.Tensor", *others: Any) -> int:
+    """1 where MKL does not get a batch of products as it is, but one product at a time, which threads would cut."""
+
+    def as_it_is(t: Any) -> bool:
+        rows, columns = t.stride()[1:]
+        return bool((columns == 1 and rows >= t.shape[2]) or (rows == 1 and columns >= t.shape[1]))
+
+    if a.dim() != 3 or b.dim() != 3:
+        return 0  # an error, and PyTorch's to report
+    written = [t for t in others if hasattr(t, "is_contiguous")]
+    return int(a.shape[0] == 1 or not (as_it_is(a) and as_it_is(b) and all(t.is_contiguous() for t in written)))
 
 
 # Elementwise operators that compute what is left over after the last whole vector in another way.
@@ -94,18 +119,24 @@ _SCALAR_TAILS = (
     *("elu_backward", "gelu_backward", "glu_backward", "mish_backward", "softplus_backward"),
 )
 
-# Operators whose bits depend on how many threads share the work, and the number that may: a function of the arguments.
+_PLAIN_POWERS = (-2, -1, -0.5, 0, 1, 2, 3)  # computed as products and quotients
+
+# Operators whose bits depend on how many threads share the work, and the number that may: a function of the arguments,
+# those given by name after the others.
 THREADS: dict[str, Callable[..., int]] = {
     **dict.fromkeys(("silu", "silu_backward"), _even),
     **dict.fromkeys(_SCALAR_TAILS, _one),
     **dict.fromkeys(("dot", "vdot", "mv", "addmv", "native_layer_norm_backward", "_linalg_svd"), _one),
     **dict.fromkeys(("sum.dim_IntList", "nansum", "mean.dim"), _one_sum),
-    "prod": lambda x, *args: int(x.numel() >= _GRAIN),
-    "pow.Tensor_Scalar": _one_if(lambda x, power: power not in (-2, -1, -0.5, 0, 1, 2, 3)),  # plain arithmetic, these
+    **dict.fromkeys(("prod", "prod.dim_int"), _one_if(lambda x, *args: x.numel() >= _GRAIN)),
+    "pow.Tensor_Scalar": _one_if(lambda x, power, *args: power not in _PLAIN_POWERS),
     "_softmax": _one_if(lambda x, dim, *args: dim % max(x.dim(), 1) != x.dim() - 1),
-    "linalg_vector_norm": _one_if(lambda x, order=2, *args: order != 2),
-    "bmm": _one_if(lambda a, b: a.shape[0] == 1),
-    "baddbmm": _one_if(lambda c, a, b: a.shape[0] == 1),
+    "linalg_vector_norm": _one_if(lambda x, order=2, *args: order != 2 or not x.is_contiguous()),
+    "bmm": _one_product,
+    "baddbmm": lambda c, a, b, *args: _one_product(a, b, c, *args),
+    # attention of a single head: its products are cut, since there are no heads to share out
+    "_scaled_dot_product_flash_attention_for_cpu": _one_if(lambda q, *args: q.shape[:2].numel() == 1),
+    "_scaled_dot_product_flash_attention_for_cpu_backward": _one_if(lambda g, *args: g.shape[:2].numel() == 1),
 }
 
 
@@ -118,14 +149,17 @@ def enable() -> None:
     if _registrations:
         return
     if (switch := os.environ.get(SWITCH, "on")) == "off":
-        print(f"warning: {SWITCH}=off: the bytes of this run depend on the CPU and its threads", file=sys.stderr)
-        return
+        return _warn(f"{SWITCH}=off: the bytes of this run depend on the CPU and its threads")
     if switch != "on":
         _refuse(f"{SWITCH}={switch}: allowed are on (the default) and off")
     if "torch" in sys.modules:
         _refuse("torch was imported before numerics.enable(): call it first, or kernels are already chosen")
     _require_avx2()
-    os.environ.update(ENVIRONMENT)
+    for name, value in ENVIRONMENT.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
     import torch
 
@@ -135,14 +169,51 @@ def enable() -> None:
     aten = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Warning only once for all operators")
+        warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")
         for name, kernel in {**_thread_limits(), **_refusals(), **_products()}.items():
             aten.impl(name, kernel, "CPU", with_keyset=True)
+        # not `fp32_precision`, the newer name: after that, reading these flags raises, and libraries read them
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
     _registrations.append(aten)
+
+
+def on_gpu() -> None:
+    """Fix the attention kernel of a process that computes on a GPU; call it after `enable()`. With the guarantee off it
+    does nothing.
+
+    The memory-efficient kernel, because it takes masks: were the flash kernel allowed, a batch without padding would
+    run another kernel than one with. Plain products stay allowed for what that kernel refuses; which of the two runs
+    follows from the inputs alone. Attention on the CPU reads the same flags and would change, hence a call of its own.
+    """
+    if not _registrations:
+        return
+    import torch
+
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(True)
+    torch.backends.cuda.enable_math_sdp(True)
 
 
 def enabled() -> bool:
     """Whether the guarantee is on in this process."""
     return bool(_registrations)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without the variables of `ENVIRONMENT`, for a process that is to choose for itself."""
+    return {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    """Print a warning, once a process."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -159,12 +230,12 @@ def _require_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
 def linear(weight: "torch.Tensor", rows: int = 64) -> Callable[["torch.Tensor"], "torch.Tensor"]:
     """`x -> x @ weight.T` for a frozen fp32 weight [N, K], laid out once for oneDNN: the same bits as `mm`, sooner.
 
-    The returned function takes [M, K], fastest where M is about `rows`, and gives [M, N]. With the guarantee off it is
-    the stock product.
+    The returned function takes [M, K], fastest where M is about `rows`, and gives [M, N]. It is the stock product with
+    the guarantee off, and for a weight of another type or on a GPU.
     """
     import torch
 
-    if not _registrations or weight.dtype != torch.float32:
+    if not _registrations or weight.dtype != torch.float32 or weight.device.type != "cpu":
         return lambda x: torch.mm(x, weight.t())
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
     product = torch.ops.mkldnn._linear_pointwise
@@ -200,7 +271,8 @@ def pack(model: "torch.nn.Module", rows: int = 1024) -> None:
 
     def layer(weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         products = linear(weight, rows), linear(weight.t(), rows)
-        return lambda x: Packed.apply(x.reshape(-1, x.shape[-1]), *products).view(*x.shape[:-1], -1)
+        width = weight.shape[0]
+        return lambda x: Packed.apply(x.reshape(-1, x.shape[-1]), *products).view(*x.shape[:-1], width)
 
     for module in model.modules():
         if type(module) is torch.nn.Linear and module.bias is None and not module.weight.requires_grad:
@@ -248,11 +320,18 @@ def _products() -> dict[str, Callable[..., Any]]:
             return multiply(a.expand(2, -1).contiguous(), b.t(), None, "none", [], "")[:1]
         return multiply(a, b.t(), None, "none", [], "")
 
-    def covered(*tensors: torch.Tensor) -> bool:
-        if all(t.dtype == torch.float32 for t in tensors):
-            *_, a, b = tensors
-            return a.shape[1] == b.shape[0] and a.numel() > 0 and b.numel() > 0
-        for t in tensors:
+    def covered(a: torch.Tensor, b: torch.Tensor, *bias: torch.Tensor) -> bool:
+        """Whether oneDNN computes it; if not, the stock kernel does, or reports what is wrong with the operands."""
+        if all(t.dtype == torch.float32 for t in (a, b, *bias)):
+            if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[0]:
+                return False
+            (m, k), n = a.shape, b.shape[1]
+            # PyTorch repeats the bias to the product's shape, never the product to the bias's
+            fits = all(
+                c.dim() <= 2 and c.shape[-1:] in ((), (1,), (n,)) and c.shape[:-1] in ((), (1,), (m,)) for c in bias
+            )
+            return m * k * n > 0 and fits
+        for t in (a, b, *bias):
             if t.dtype.is_complex or (t.dtype.is_floating_point and t.dtype.itemsize < 4):
                 raise RuntimeError(f"products of {t.dtype} are not the same on every CPU; use torch.float32")
         return False
@@ -274,12 +353,12 @@ def _products() -> dict[str, Callable[..., Any]]:
         ab = product(a, b)
         if alpha != 1:
             ab = ab * alpha
-        return ab + c if beta == 1 else ab + c * beta if beta else ab.expand(torch.broadcast_shapes(ab.shape, c.shape))
+        return ab + c if beta == 1 else ab + c * beta if beta else ab
 
     def addmm(
         keys: Any, c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: float = 1, alpha: float = 1
     ) -> torch.Tensor:
-        if covered(c, a, b):
+        if covered(a, b, c):
             return sum_of(c, a, b, beta, alpha)
         return stock_addmm(keys, c, a, b, beta=beta, alpha=alpha)
 
@@ -293,14 +372,14 @@ def _products() -> dict[str, Callable[..., Any]]:
         alpha: float = 1,
         out: torch.Tensor,
     ) -> torch.Tensor:
-        if covered(c, a, b) and out.dtype == a.dtype:
+        if covered(a, b, c) and out.dtype == a.dtype:
             return out.resize_(a.shape[0], b.shape[1]).copy_(sum_of(c, a, b, beta, alpha))
         return stock_addmm_out(keys, c, a, b, beta=beta, alpha=alpha, out=out)
 
     def addmm_(
         keys: Any, c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: float = 1, alpha: float = 1
     ) -> torch.Tensor:
-        if covered(c, a, b) and c.shape == (a.shape[0], b.shape[1]):
+        if covered(a, b, c) and c.shape == (a.shape[0], b.shape[1]):
             return c.copy_(sum_of(c, a, b, beta, alpha))
         return stock_addmm_(keys, c, a, b, beta=beta, alpha=alpha)
 
@@ -336,7 +415,7 @@ def _with_threads(name: str, rule: Callable[..., int]) -> Callable[..., Any]:
     def kernel(keys: Any, *args: Any, **kwargs: Any) -> Any:
         args = wrapped(args)
         before = torch.get_num_threads()
-        threads = rule(*args) or before
+        threads = rule(*args, *kwargs.values()) or before
         if threads == before:
             return stock(keys, *args, **kwargs)
         torch.set_num_threads(threads)
