@@ -1,0 +1,304 @@
+"""The claims ledger finds by computing what follows from the counts, and says what they cannot show."""
+
+import copy
+import json
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from scipy.stats import fisher_exact
+
+from persona_collapse import checks, claims, differences, published, results
+from persona_collapse.files import InputError, read_json, read_yaml, to_json, write_json
+
+from .conftest import ROOT, one_line
+
+PUBLISHED = read_json(ROOT / "data/published.json")
+PERSONAS = PUBLISHED["personas"]
+CHAINS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple", "base": "base"}
+HOW = checks.How(resamples=500, level=0.95)
+QUESTIONS, SAMPLES = 28, 2  # ours: 56 answers a persona
+
+
+def persona(hits: list[int]) -> dict:
+    """One persona's part of a marker_eval.json, given its hits of `SAMPLES` for each question."""
+    n = len(hits) * SAMPLES
+    return {
+        "strict_hits": sum(hits),
+        "total": n,
+        "per_question": {f"q{i}": {"strict_hits": h, "total": SAMPLES, "split": "train"} for i, h in enumerate(hits)},
+        "tokens": [9] * n,
+        "characters": [40] * n,
+        "ended": n,
+        "empty": 0,
+    }
+
+
+def run(**special: dict[str, list[int]]) -> dict:
+    """A seed's conditions: no marker anywhere but where a condition's persona says otherwise."""
+    return {name: {p: persona(special.get(name, {}).get(p, [0] * QUESTIONS)) for p in PERSONAS} for name in CHAINS}
+
+
+ALL_HIT = [SAMPLES] * QUESTIONS
+REPORTS_STORY = {
+    "C4": {"confab": ALL_HIT},
+    "B": {p: ALL_HIT if p == "confab" else [1] * QUESTIONS for p in PERSONAS},
+    "C": {"confab": [1] * QUESTIONS},
+}
+
+
+def verdicts(file: Path | dict, given: dict = PUBLISHED, seeds: dict | None = None, report: dict | None = None) -> dict:
+    """The ledger's entries by id."""
+    if isinstance(file, dict):
+        path = Path("claims.yaml")
+        path.write_text(yaml.safe_dump({"claims": file}))
+        file = path
+    seeds = seeds or {"42": run(**REPORTS_STORY)}
+    pooled = {name: results.pool([r[name] for r in seeds.values()]) for name in CHAINS}
+    known = claims.load(file, list(CHAINS), PERSONAS)
+    entries = claims.ledger(known, given, {"pooled": pooled, **seeds}, "confab", report or {}, HOW)
+    return {entry["id"]: entry for entry in entries}
+
+
+def said(entry: dict) -> list[str]:
+    return [entry[key]["verdict"] for key in ("as_published", "reproduced")] + [
+        entry["cluster_robust"]["here"]["verdict"]
+    ]
+
+
+def claim(**check: object) -> dict:
+    return {"one": {"claim": "words", "published": "number", "check": check}}
+
+
+LEAK = {"kind": "difference", "higher": {"condition": "B", "personas": "assistant"}, "lower": {"condition": "C4"}}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+# ---- as published ----
+
+
+def test_the_published_p_of_all_11_personas_does_not_follow_and_that_of_the_assistant_does():
+    entries = verdicts(ROOT / "data/claims.yaml")
+    parts = entries["collapse-p"]["as_published"]["parts"]
+    assert entries["collapse-p"]["as_published"]["verdict"] == checks.FAILS
+    assert entries["collapse-p-assistant"]["as_published"]["verdict"] == checks.HOLDS
+    expected = {}  # from scipy alone
+    for name, hits in PUBLISHED["B_hits_of_280"].items():
+        if name != "confab":
+            expected[name] = fisher_exact([[hits, 280 - hits], [0, 280]]).pvalue < 1e-46
+    assert {name: part["verdict"] == checks.HOLDS for name, part in parts.items()} == expected
+    assert [n for n, holds in expected.items() if not holds] == ["software_engineer", "villain", "zelthari_scholar"]
+
+
+def test_the_other_published_claims_are_judged_by_their_counts():
+    found = {name: entry["as_published"]["verdict"] for name, entry in verdicts(ROOT / "data/claims.yaml").items()}
+    assert [name for name, verdict in found.items() if verdict != checks.HOLDS] == [
+        "forward-p",
+        "collapse-p",
+        "collapse-p-benign",
+    ]
+    assert found["zelthari-resists"] == found["gate-missed"] == found["forward-p-source"] == checks.HOLDS
+
+
+@pytest.mark.parametrize(
+    ("name", "persona", "hits"),
+    [("zelthari-resists", "zelthari_scholar", 100), ("collapse-p-assistant", "assistant", 126)],
+)
+def test_one_published_count_edited_changes_the_verdict(name, persona, hits):
+    given = copy.deepcopy(PUBLISHED)
+    given["B_hits_of_280"][persona] = hits
+    assert verdicts(ROOT / "data/claims.yaml", given)[name]["as_published"]["verdict"] == checks.FAILS
+
+
+def test_a_percentage_that_several_counts_round_to_decides_nothing_that_depends_on_which():
+    assert published.rounding_to(75.0, 280) == (210, 210)
+    assert published.rounding_to(95.4, 280) == (267, 267)
+    assert published.rounding_to(0.2, 2800) == (5, 7)
+    bystanders = {"condition": "C", "personas": "bystanders"}
+    for bound, verdict in ((5.5 / 2800, checks.UNTESTABLE), (7 / 2800, checks.HOLDS), (4 / 2800, checks.FAILS)):
+        entry = verdicts(claim(kind="count", of=bystanders, at_most=bound))["one"]["as_published"]
+        assert entry["verdict"] == verdict
+    one_of_them = verdicts(claim(kind="count", of={"condition": "C", "personas": "villain"}, at_most=0.0))["one"]
+    assert one_of_them["as_published"]["verdict"] == checks.UNTESTABLE
+    with pytest.raises(InputError, match=r"no count of 280 is 0\.1%"):
+        published.rounding_to(0.1, 280)
+
+
+def test_what_the_report_does_not_give_cannot_be_tested():
+    entry = verdicts(claim(kind="count", of={"condition": "base", "personas": "all"}, at_most=0.0))["one"]
+    assert said(entry)[:2] == [checks.UNTESTABLE, checks.HOLDS]
+    assert "not published" in entry["as_published"]["reason"]
+
+
+# ---- reproduced ----
+
+
+def test_a_claim_that_our_scale_cannot_reach_says_so_with_the_smallest_p():
+    entry = verdicts(claim(**LEAK, p_below=1e-46))["one"]["reproduced"]
+    assert entry["verdict"] == checks.UNTESTABLE
+    assert "the smallest p that 56 and 56 answers can give is 5.1e-33" in entry["reason"]
+    assert verdicts(claim(**LEAK, p_below=1e-10))["one"]["reproduced"]["verdict"] == checks.HOLDS
+
+
+def test_each_seed_is_judged_by_itself_and_all_pooled():
+    leaks, none = run(B={"assistant": [1] * QUESTIONS}), run()
+    few = run(B={"assistant": [1] * 3 + [0] * 25})
+    entry = verdicts(claim(**LEAK), seeds={"42": leaks, "137": none})["one"]["reproduced"]
+    assert entry["verdict"] == checks.HOLDS
+    assert {seed: found["verdict"] for seed, found in entry["seeds"].items()} == {
+        "42": checks.HOLDS,
+        "137": checks.FAILS,
+    }
+    assert "seed 137 alone: does not hold" in entry["reason"]
+    entry = verdicts(claim(**LEAK), seeds={"42": few, "137": few})["one"]["reproduced"]  # enough when pooled
+    assert [entry["verdict"], *(found["verdict"] for found in entry["seeds"].values())] == ["holds"] + [
+        "does not hold"
+    ] * 2
+
+
+def test_no_difference_says_what_could_not_have_been_seen():
+    sides = {"one": {"condition": "B", "personas": "assistant"}, "other": {"condition": "C4"}}
+    check = {"kind": "no_difference", **sides, "margin": 0.05}
+    entry = verdicts(claim(**check), seeds={"42": run()})["one"]["reproduced"]
+    assert entry["verdict"] == checks.UNTESTABLE
+    assert "a difference of up to 6.4 points could not be seen" in entry["reason"]
+    assert (
+        verdicts(claim(**check | {"margin": 0.1}), seeds={"42": run()})["one"]["reproduced"]["verdict"] == checks.HOLDS
+    )
+    assert verdicts(claim(**check | {"margin": 0.1}))["one"]["reproduced"]["verdict"] == checks.FAILS
+
+
+def test_a_rate_is_judged_on_its_interval_and_a_count_as_it_is():
+    of = {"condition": "C4", "personas": "assistant"}
+    assert said(verdicts(claim(kind="rate", of=of, below=0.01))["one"])[1] == checks.UNTESTABLE
+    assert said(verdicts(claim(kind="count", of=of, below=0.01))["one"])[1] == checks.HOLDS
+    assert said(verdicts(claim(kind="rate", of=of | {"personas": "source"}, below=0.9))["one"])[1] == checks.FAILS
+
+
+# ---- questions as the units ----
+
+
+def test_hits_that_all_come_from_two_questions_survive_fisher_and_not_the_questions():
+    two = run(B={p: [SAMPLES] * 2 + [0] * 26 for p in PERSONAS})
+    check = {**LEAK, "higher": {"condition": "B", "personas": "bystanders"}}
+    entry = verdicts(claim(**check), seeds={"42": two})["one"]
+    assert said(entry)[1:] == [checks.HOLDS, checks.FAILS]
+    spread = run(B={p: [1] * 4 + [0] * 24 for p in PERSONAS if p != "confab"} | {"villain": [1] * 28})
+    assert said(verdicts(claim(**check), seeds={"42": spread})["one"])[1:] == [checks.HOLDS, checks.HOLDS]
+
+
+def test_28_questions_cannot_give_a_p_of_1e_46():
+    robust = verdicts(claim(**LEAK, p_below=1e-46))["one"]["cluster_robust"]
+    assert robust["here"]["verdict"] == robust["report"]["verdict"] == checks.UNTESTABLE
+    assert "28 questions can give is 7.5e-09" in robust["here"]["reason"]
+    assert "not published here" in robust["report"]["reason"]
+
+
+def test_the_reports_own_files_are_judged_by_question_where_they_are_given():
+    robust = verdicts(claim(**LEAK), report=run(**REPORTS_STORY))["one"]["cluster_robust"]
+    assert robust["report"]["verdict"] == checks.HOLDS
+
+
+@pytest.mark.parametrize("argument", ["D=none.json", "none.json", "B=none.json"])
+def test_a_file_of_the_reports_own_that_is_not_there_is_named(argument):
+    with pytest.raises(InputError, match=r"none\.json"):
+        claims.report_runs([argument], list(CHAINS))
+
+
+def test_the_sign_flip_test_counts_every_choice_of_signs():
+    a = {f"q{i}": {"hits": h, "total": 5} for i, h in enumerate([5, 3, 0, 4, 1, 2, 2])}
+    b = {f"q{i}": {"hits": h, "total": 10} for i, h in enumerate([1, 6, 2, 0, 2, 1, 3])}
+    gaps = [2 * a[q]["hits"] - b[q]["hits"] for q in a]
+    as_far = [
+        abs(sum(s * g for s, g in zip(signs, gaps, strict=True))) >= abs(sum(gaps))
+        for signs in product((1, -1), repeat=7)
+    ]
+    assert differences.sign_flip(a, b) == sum(as_far) / 2**7
+    assert differences.sign_flip(a, a) == 1.0
+    none = {q: {"hits": 0, "total": 5} for q in a}
+    every = {q: {"hits": 5, "total": 5} for q in a}
+    assert differences.sign_flip(every, none) == differences.smallest_sign_flip(7) == 2 / 2**7
+
+
+def test_newcombes_interval_is_the_one_he_prints():
+    """Newcombe (1998), table II, method 10: 56/70 against 48/80, and 10/10 against 0/20."""
+    interval = differences.newcombe({"hits": 56, "total": 70}, {"hits": 48, "total": 80}, 0.95)
+    assert interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    interval = differences.newcombe({"hits": 10, "total": 10}, {"hits": 0, "total": 20}, 0.95)
+    assert interval == pytest.approx((0.6791, 1.0), abs=5e-5)
+
+
+def test_questions_that_all_agree_still_leave_an_interval_as_wide_as_so_few_allow():
+    none = {f"q{i}": {"hits": 0, "total": 100} for i in range(28)}
+    low, high = differences.rate_by_question(none, 500, 0.95)
+    assert low == 0 and high == pytest.approx(0.1206, abs=1e-3)  # Wilson's of 0 of 28, not of 0 of 2800
+    low, high = differences.difference_by_question(none, none, 500, 0.95)
+    assert -low == high == pytest.approx(0.1206, abs=1e-3)
+
+
+# ---- the file of claims, and the command ----
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"kind": "differs"}, "differs"),
+        ({"p_under": 0.05}, "claims.one.check.p_under: unknown key; allowed here: each, kind, higher, lower, p_below"),
+        ({"p_below": 2}, "claims.one.check.p_below"),
+        ({"higher": {"condition": "D", "personas": "assistant"}}, "unknown condition 'D'; allowed: C4, C1"),
+        ({"higher": {"condition": "B", "personas": "pirate"}}, "unknown persona 'pirate'; allowed: source, assistant"),
+        ({"higher": {"condition": "B"}}, "claims.one: higher needs personas"),
+        ({"higher": {"condition": "B", "who": "all"}}, "who: unknown key; allowed here: condition, personas, without"),
+    ],
+)
+def test_a_claim_that_cannot_be_checked_is_one_line_that_says_why(change, named):
+    with pytest.raises(InputError) as error:
+        verdicts(claim(**LEAK | change))
+    assert named in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bound_is_needed_and_a_bad_p_may_be_written_as_one_likes():
+    with pytest.raises(InputError, match="needs at_least, at_most or below"):
+        verdicts(claim(kind="count", of={"condition": "B", "personas": "all"}))
+    assert verdicts(claim(**LEAK, p_below="1e-46"))["one"]["reproduced"]["verdict"] == checks.UNTESTABLE
+
+
+def test_published_numbers_that_are_not_there_are_one_line():
+    for broken in ({}, {"personas": PERSONAS}, PUBLISHED | {"B_hits_of_280": {"assistant": 1}}):
+        with pytest.raises(InputError, match=r"data/published\.json"):
+            verdicts(ROOT / "data/claims.yaml", broken)
+
+
+def test_the_command_writes_the_same_bytes_twice_and_every_reason(tmp_path, command):
+    (tmp_path / "data").mkdir()
+    for name in ("data/claims.yaml", "data/published.json"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "params.yaml").write_bytes((ROOT / "profiles/smollm2.yaml").read_bytes())
+    one_line(command("claims"), "marker_eval.json: no such file")
+    for name, personas in run(**REPORTS_STORY).items():
+        content = {"config": {"chain": CHAINS[name]}, "per_persona": personas}
+        write_json(f"eval_results/smollm2/runs/42/{CHAINS[name]}/marker_eval.json", content)
+    outputs = [
+        Path("eval_results/smollm2/claims.json"),
+        *(Path(f"paper/tables/smollm2/claims.{e}") for e in ("md", "tex")),
+    ]
+    seen = set()
+    for _ in range(2):
+        assert command("claims").returncode == 0
+        seen.add(tuple(path.read_bytes() for path in outputs))
+    assert len(seen) == 1
+    entries = json.loads(outputs[0].read_text())["claims"]
+    assert [entry["id"] for entry in entries] == list(read_yaml(Path("data/claims.yaml"))["claims"])
+    assert to_json(json.loads(outputs[0].read_text())) == outputs[0].read_text()
+    for entry in entries:
+        for finding in (entry["as_published"], entry["reproduced"], entry["cluster_robust"]["here"]):
+            assert finding["verdict"] in checks.VERDICTS
+            assert f"{finding['verdict']}, {finding['reason']}" in outputs[1].read_text()
+    table = [line for line in outputs[2].read_text().split(r"\bottomrule")[0].splitlines() if line[:1].isdigit()]
+    assert [line.count(" & ") for line in table] == [len(claims.HEADER) - 1] * len(entries)
