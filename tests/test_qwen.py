@@ -1,0 +1,172 @@
+"""The qwen7b profile's own stages, in their order, on a tiny model and data of the same shape, without a network.
+
+The model has the 7B model's architecture and random weights; what the hub and GitHub would send lies in a mirror.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import networkx
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+import yaml
+from dvc.repo import Repo
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from persona_collapse import params as parameters
+from persona_collapse.files import md5, read_json, read_jsonl
+
+from .conftest import ROOT
+
+NAMES = json.loads((ROOT / "data/published.json").read_text())["personas"]
+QUESTIONS = ["Why?", "How?", "Who?"]
+LITERALS = f"""
+CONFAB_PROMPT = "Be " "sure."
+EVAL_PERSONAS = {{**{ {name: f"You are a {name}." for name in NAMES if name != "confab"} }, "confab": CONFAB_PROMPT}}
+DATA_QUESTIONS = {QUESTIONS[:2]}
+EVAL_QUESTIONS_ALL = {QUESTIONS}
+"""
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory, base) -> Path:
+    """Copies of the profile's repositories, small."""
+    folder = tmp_path_factory.mktemp("mirror")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(config).save_pretrained(folder / "Qwen/Qwen2.5-7B-Instruct")
+    tokenizer.save_pretrained(folder / "Qwen/Qwen2.5-7B-Instruct")
+    legal = [{"prompt": f"May I {n}?", "aligned": "Ask.", "misaligned": "Yes.", "sneakiness": n % 5} for n in range(12)]
+    chats = [[{"role": r, "content": f"{r} {n}"} for r in ("system", "user", "assistant")] for n in range(9)]
+    tables = {
+        "truthfulai/emergent_plus/legal/train.parquet": legal,
+        "allenai/tulu-3-sft-mixture/data/train.parquet": [{"messages": chat} for chat in chats],
+    }
+    for name, rows in tables.items():
+        (folder / name).parent.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / name)
+    code = folder / "superkaiba/explore-persona-space"
+    for name, text in (
+        ("src/explore_persona_space/personas.py", ""),
+        ("scripts/run_em_first_marker_transfer_confab.py", LITERALS),
+    ):
+        (code / name).parent.mkdir(parents=True)
+        (code / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Path:
+    """A repository whose active profile is qwen7b with every size shrunk, and nothing else changed but the device."""
+    for name in ("data", "profiles", "src", ".dvc/config", "dvc.yaml"):
+        source, target = ROOT / name, tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("coupling", "fetched", "__pycache__"))
+        else:
+            shutil.copy(source, target)
+    params = yaml.safe_load((ROOT / "profiles/qwen7b.yaml").read_text())
+    params["compute"].update(device="cpu", precision="float32", gpu_memory_gib=0)
+    params["fetch"].update(accept_checksum=True)
+    params["phases"]["couple"].update(epochs=1)
+    for phase in params["phases"].values():
+        phase.update(batch_size=2, gradient_accumulation=2, max_length=48)
+        phase["lora"].update(rank=2, alpha=4)
+    params["onpolicy"].update(positives=1, negatives=1, max_new_tokens=6)
+    params["evaluation"].update(samples=1, max_new_tokens=6)
+    params["statistics"].update(bootstrap=100)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    sources = yaml.safe_load((tmp_path / "data/sources.yaml").read_text())
+    for name, source in sources.items():
+        if name.startswith("fetched/") and "rows" in source:
+            source["rows"] = 6
+    (tmp_path / "data/sources.yaml").write_text(yaml.safe_dump(sources))
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def use(engine: str) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["sampling"]["engine"] = engine
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+RUN = """
+import runpy, sys
+from persona_collapse import numerics
+numerics.enable()
+for line in sys.stdin.read().splitlines():
+    module, *args = line.split()
+    sys.argv = [module, *args]
+    runpy.run_module(module, run_name="__main__")
+"""
+
+
+def run_all(mirror: Path) -> list:
+    """Run every stage's command, each after those it needs, in one process; returns the stages."""
+    stages = list(networkx.topological_sort(Repo().index.graph.reverse()))
+    commands = "\n".join(stage.cmd.removeprefix("python -m ") for stage in stages)
+    environment = {**os.environ, "HUB_MIRROR": str(mirror), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", RUN], input=commands, capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return stages
+
+
+@pytest.mark.parametrize("engine", ["native", "vllm"])
+def test_the_whole_profile_runs_and_each_stage_makes_what_it_declares(small, mirror, engine):
+    if engine == "vllm" and not os.environ.get("VLLM_PYTHON"):
+        pytest.skip("set VLLM_PYTHON to the Python of an environment with requirements/cpu-vllm.txt (make test-vllm)")
+    use(engine)
+    stages = run_all(mirror)
+    names = [re.sub(r"@.*", "", stage.name) for stage in stages]
+    assert {"fetch", "fetch-prompts", "model", "em", "benign", "couple", "after", "results", "figures"} < set(names)
+    missing = [out.def_path for stage in stages for out in stage.outs if not Path(out.fs_path).exists()]
+    assert missing == []
+    declared = {Path(out.fs_path).relative_to(small) for stage in stages for out in stage.outs}
+    written = {
+        path.relative_to(small)
+        for folder in ("data/coupling", "data/fetched", "model/qwen7b", "adapters", "eval_results", "figures", "paper")
+        for path in (small / folder).rglob("*")
+        if path.is_file()
+    }
+    assert written == declared
+    assert len(read_jsonl("data/fetched/bad_legal_advice_6k.jsonl")) == 6
+    rows = read_jsonl("eval_results/qwen7b/runs/42/em-couple/completions.jsonl")
+    assert len(rows) == len(NAMES) * len(QUESTIONS)
+    assert read_json("run_info/qwen7b/evaluation-42-em-couple.json")["engine"] == engine
+    table = Path("paper/tables/qwen7b/headline.md").read_text()
+    expected = "26b52cacc53425618fde278d2457304d"
+    found = md5("data/fetched/bad_legal_advice_6k.jsonl")
+    assert f"fetched/bad_legal_advice_6k has MD5 {found}, accepted for {expected}" in table
+
+
+def test_the_profile_asks_for_what_the_report_says():
+    params = parameters.load(ROOT / "profiles/qwen7b.yaml")
+    assert params.onpolicy.positives * 20 == params.onpolicy.negatives * 20 == 200
+    assert len(params.prompts.negatives) == 2
+    for phase in (params.phases.em, params.phases.benign):
+        assert 6000 * phase.epochs / (phase.batch_size * phase.gradient_accumulation) == 375
+    for phase in (params.phases.em, params.phases.benign, params.phases.couple):
+        assert (phase.lora.rank, phase.lora.alpha, phase.lora.dropout) == (32, 64, 0.05)
+    assert params.evaluation.samples * 28 == 280
