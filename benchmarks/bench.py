@@ -6,8 +6,8 @@
 Every measurement runs in a process of its own, because numerics are chosen once a process:
 * generation: the evaluation's own prompts (12 personas x 28 questions), answered once by the base model, by our engine
   with portable numerics, by `transformers.generate` with stock numerics in batches of 84, and by vLLM's CPU build in
-  bf16 where VLLM_PYTHON names a Python that has it (requirements/cpu-vllm.txt; its bytes depend on the CPU, so it is
-  here as a mark, not as an alternative);
+  fp32 and in bf16 where VLLM_PYTHON names a Python that has it (requirements/cpu-vllm.txt; its bytes depend on the
+  CPU), the loading of the model left out of all four;
 * training: steps of the `em` recipe on its own data, by our trainer with portable numerics; with stock ones by TRL's
   trainer as it comes, which projects the vocabulary at every position, by our trainer, and by our trainer held to the
   vectors that portable numerics use, which is what the guarantee costs on a CPU without AVX-512;
@@ -38,7 +38,7 @@ def prompts_of_the_evaluation() -> tuple:
 
     params = parameters.load()
     asked = prompts.load(params)
-    tokenizer = model.tokenizer()
+    tokenizer = model.tokenizer(params.layout)
     named = [
         (persona, question.text, tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text))))
         for persona in asked.personas
@@ -52,7 +52,7 @@ def generate_portable() -> dict[str, float]:
 
     params, named = prompts_of_the_evaluation()
     requests = [generate.Request(p, ids, ("evaluation", 0, p, q, 0)) for p, q, ids in named]
-    weights = model.load("base", 0)
+    weights = model.load(params.layout, "base", 0)
     start = time.perf_counter()
     completions = generate.generate(
         weights,
@@ -72,7 +72,7 @@ def generate_stock() -> dict[str, float]:
     from persona_collapse import model
 
     params, named = prompts_of_the_evaluation()
-    weights, tokenizer = model.load("base", 0), model.tokenizer()
+    weights, tokenizer = model.load(params.layout, "base", 0), model.tokenizer(params.layout)
     tokenizer.padding_side = "left"
     torch.manual_seed(0)
     tokens = 0
@@ -94,21 +94,26 @@ def generate_stock() -> dict[str, float]:
     return _rate(tokens, start)
 
 
-def generate_vllm() -> dict[str, float]:
-    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
-    _leave_numerics_off()
-    params, named = prompts_of_the_evaluation()
-    from vllm import LLM, SamplingParams
+def generate_vllm(precision: str = "float32") -> dict[str, float]:
+    from persona_collapse import generate, model, vllm_engine
 
-    engine = LLM("model", dtype="bfloat16", enforce_eager=True, max_model_len=512)
-    how = SamplingParams(
-        temperature=params.sampling.temperature,
-        top_p=params.sampling.top_p,
-        max_tokens=params.evaluation.max_new_tokens,
+    params, named = prompts_of_the_evaluation()
+    requests = [generate.Request(p, ids, ("evaluation", 0, p, q, 0)) for p, q, ids in named]
+    run: dict = {}
+    vllm_engine.generate(
+        model.export(params.layout, "base", 0, precision),
+        requests,
+        max_new_tokens=params.evaluation.max_new_tokens,
+        end_token=model.tokenizer(params.layout).eos_token_id,
+        sampling=params.sampling,
+        precision=precision,
+        record=run.update,
     )
-    start = time.perf_counter()
-    done = engine.generate([{"prompt_token_ids": list(ids)} for *_, ids in named], how, use_tqdm=False)
-    return _rate(sum(len(request.outputs[0].token_ids) for request in done), start)
+    return _found(run["tokens"], run["seconds"], resource.RUSAGE_CHILDREN)  # vLLM has a process of its own
+
+
+def generate_vllm_bfloat16() -> dict[str, float]:
+    return generate_vllm("bfloat16")
 
 
 def train_portable() -> dict[str, float]:
@@ -117,11 +122,12 @@ def train_portable() -> dict[str, float]:
 
     params = parameters.load()
     recipe = params.phases.em
-    tokenizer = model.tokenizer()
-    rows = train.tokenize(data.load(recipe.data)[: STEPS * recipe.batch_size], tokenizer, recipe)
-    weights = model.load("base", 0)
+    tokenizer = model.tokenizer(params.layout)
+    chats, _ = data.load(recipe.data)
+    rows = train.tokenize(chats[: STEPS * recipe.batch_size], tokenizer, recipe)
+    weights = model.load(params.layout, "base", 0)
     start = time.perf_counter()
-    train.train(weights, tokenizer, rows, recipe.model_copy(update={"epochs": 1}), seed=0)
+    train.train(weights, tokenizer, rows, recipe.model_copy(update={"epochs": 1}), params.compute, seed=0)
     return _rate(sum(len(row["input_ids"]) for row in rows), start)
 
 
@@ -170,8 +176,11 @@ def _leave_numerics_off() -> None:
 
 
 def _rate(tokens: int, start: float) -> dict[str, float]:
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return _found(tokens, time.perf_counter() - start, resource.RUSAGE_SELF)
+
+
+def _found(tokens: int, seconds: float, whose: int) -> dict[str, float]:
+    peak = resource.getrusage(whose).ru_maxrss / 2**20
     return {"tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds, "peak_GiB": peak}
 
 
@@ -192,15 +201,14 @@ def targets() -> None:
 
 
 def measure(name: str) -> dict[str, float]:
-    python = os.environ["VLLM_PYTHON"] if name.endswith("vllm") else sys.executable
     environment = {**os.environ, "PYTHONPATH": "src"}
-    command = [python, __file__, name]
+    command = [sys.executable, __file__, name]
     out = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(out.splitlines()[-1])
 
 
 COMPARED = {  # the first of each with the others
-    "generate": ("generate_portable", "generate_stock", "generate_vllm"),
+    "generate": ("generate_portable", "generate_stock", "generate_vllm", "generate_vllm_bfloat16"),
     "train": ("train_portable", "train_trl", "train_stock", "train_avx2"),
 }
 
@@ -210,20 +218,20 @@ def main() -> None:
     for task in (task for task in COMPARED if task in parts):
         ours: dict[str, float] = {}
         for name in COMPARED[task]:
-            if name.endswith("vllm") and not os.environ.get("VLLM_PYTHON"):
-                print(f"{name:18} not measured: VLLM_PYTHON names no Python that has it", flush=True)
+            if "vllm" in name and not os.environ.get("VLLM_PYTHON"):
+                print(f"{name:22} not measured: VLLM_PYTHON names no Python that has it", flush=True)
                 continue
             found = measure(name)
             ours = ours or found
             ratio = ours["tokens_per_second"] / found["tokens_per_second"]
             print(
-                f"{name:18} {found['tokens_per_second']:7.0f} tokens/s  peak {found['peak_GiB']:4.1f} GiB"
+                f"{name:22} {found['tokens_per_second']:7.0f} tokens/s  peak {found['peak_GiB']:4.1f} GiB"
                 f"  ours is {ratio:.2f} times as fast",
                 flush=True,
             )
     if "matmul" in parts:
         for name in ("generate_share", "train_share"):
-            print(f"{name:18} {100 * measure(name)['products']:7.0f} % of the time is matrix products", flush=True)
+            print(f"{name:22} {100 * measure(name)['products']:7.0f} % of the time is matrix products", flush=True)
     if "targets" in parts:
         targets()
 
@@ -231,7 +239,7 @@ def main() -> None:
 MEASUREMENTS = {
     f.__name__: f
     for f in (
-        *(generate_portable, generate_stock, generate_vllm, generate_share),
+        *(generate_portable, generate_stock, generate_vllm, generate_vllm_bfloat16, generate_share),
         *(train_portable, train_trl, train_stock, train_avx2, train_share),
     )
 }

@@ -16,8 +16,8 @@ numerics.enable()
 
 from transformers import AutoTokenizer
 
-from persona_collapse import model
 from persona_collapse import params as parameters
+from persona_collapse.base import convert
 from persona_collapse.files import md5
 from proof.workspace import make_model
 
@@ -26,16 +26,16 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def params() -> parameters.Params:
-    return parameters.load(ROOT / "params.yaml")
+    return parameters.load(ROOT / "profiles/smollm2.yaml")
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) -> Path:
     """The base model's folder: the pipeline's, or built here where the pipeline has not run."""
-    if (ROOT / "model/model.safetensors").exists():
-        return ROOT / "model"
+    if (ROOT / "model/smollm2/model.safetensors").exists():
+        return ROOT / "model/smollm2"
     folder = tmp_path_factory.mktemp("base")
-    model.convert(params.model.package, params.model.sha256, folder)
+    convert(params.model.package, params.model.sha256, folder)
     return folder
 
 
@@ -62,8 +62,9 @@ def workspace(tmp_path: Path, two_layers: Path, monkeypatch: pytest.MonkeyPatch)
 
 def make_workspace(folder: Path, model_folder: Path) -> None:
     shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("coupling"))
-    (folder / "model").symlink_to(model_folder)
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (folder / "model").mkdir()
+    (folder / "model/smollm2").symlink_to(model_folder)
+    content = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
     for phase in content["phases"].values():
         phase.update(epochs=1, batch_size=4, max_length=160)
     content["evaluation"].update(samples=2, max_new_tokens=6)
@@ -73,19 +74,21 @@ def make_workspace(folder: Path, model_folder: Path) -> None:
         path = folder / f"data/{name}.jsonl"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
     register(folder)
-    personas = yaml.safe_load((folder / "data/personas.yaml").read_text())
+    prompts = folder / "data/prompts"
+    personas = yaml.safe_load((prompts / "personas.yaml").read_text())
     few = {name: personas[name] for name in ("confab", "assistant", *content["prompts"]["negatives"])}
-    (folder / "data/personas.yaml").write_text(yaml.safe_dump(few, sort_keys=False))
-    questions = yaml.safe_load((folder / "data/questions.yaml").read_text())
-    (folder / "data/questions.yaml").write_text(yaml.safe_dump({k: q[:2] for k, q in questions.items()}))
+    (prompts / "personas.yaml").write_text(yaml.safe_dump(few, sort_keys=False))
+    questions = yaml.safe_load((prompts / "questions.yaml").read_text())
+    (prompts / "questions.yaml").write_text(yaml.safe_dump({k: q[:2] for k, q in questions.items()}))
 
 
 def register(folder: Path) -> None:
     """Write the MD5 of every embedded data file into the workspace's sources.yaml."""
     path = folder / "data/sources.yaml"
     sources = yaml.safe_load(path.read_text())
-    for source in sources.values():
-        source["md5"] = md5(folder / "data" / source["file"])
+    for name, source in sources.items():
+        if (folder / f"data/{name}.jsonl").exists():
+            source["md5"] = md5(folder / f"data/{name}.jsonl")
     path.write_text(yaml.safe_dump(sources))
 
 

@@ -15,21 +15,22 @@ STAGES = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
 
 
 def test_the_chain_of_a_stage_is_the_order_in_which_it_was_made():
-    assert diagnosis.ancestry(STAGES, "evaluate-couple@42-em") == [
-        "model",
-        "em@42",
-        "onpolicy@42-em",
-        "couple@42-em",
-        "evaluate-couple@42-em",
+    assert diagnosis.ancestry(STAGES, "evaluate-couple@smollm2-42-em") == [
+        "model@smollm2",
+        "em@smollm2-42",
+        "onpolicy@smollm2-42-em",
+        "couple@smollm2-42-em",
+        "evaluate-couple@smollm2-42-em",
     ]
-    assert set(diagnosis.ancestry(STAGES, "tables")) == set(STAGES) - {"figures"}
+    assert set(diagnosis.ancestry(STAGES, "tables@smollm2")) == set(STAGES) - {"figures@smollm2", "claims@smollm2"}
 
 
 def test_the_first_difference_is_the_one_before_which_nothing_differs():
-    different = ["evaluate-couple@42-em", "couple@42-em", "onpolicy@42-em", "results"]
-    assert diagnosis.first_different(STAGES, different) == ["onpolicy@42-em"]
-    assert diagnosis.first_different(STAGES, ["em@42", "benign@42", "results"]) == ["em@42", "benign@42"]
-    assert diagnosis.first_different(STAGES, ["figures"]) == ["figures"]
+    different = ["evaluate-couple@smollm2-42-em", "couple@smollm2-42-em", "onpolicy@smollm2-42-em", "results@smollm2"]
+    assert diagnosis.first_different(STAGES, different) == ["onpolicy@smollm2-42-em"]
+    phases = ["em@smollm2-42", "benign@smollm2-42"]
+    assert diagnosis.first_different(STAGES, [*phases, "results@smollm2"]) == phases
+    assert diagnosis.first_different(STAGES, ["figures@smollm2"]) == ["figures@smollm2"]
 
 
 def run(folder: Path, hits: int, seed: int = 42) -> Path:

@@ -1,16 +1,19 @@
 """Sampling: the right distribution, and completions that depend on nothing but their own name."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from persona_collapse import generate, prompts
+from persona_collapse.files import InputError
 from persona_collapse.generate import Completion, Request
 from persona_collapse.params import Sampling
 
 from .conftest import ROOT
 
-SAMPLING = Sampling(temperature=1.0, top_p=1.0, slots=5)
+SAMPLING = Sampling(engine="native", temperature=1.0, top_p=1.0, slots=5)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +58,30 @@ def test_each_part_of_a_completions_name_changes_its_stream():
         assert not (generate.uniforms((*name[:part], other, *name[part + 1 :]), 4) == first).any()
 
 
-def test_hidden_states_are_those_of_transformers(model, requests):
+@pytest.fixture(scope="module")
+def qwen2(tokenizer):
+    """A small model of the 7B model's architecture, whose projections have biases."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    model = Qwen2ForCausalLM(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["model", "qwen2"])
+def test_hidden_states_are_those_of_transformers(request, kind, requests):
     """Pre-fill with a shared beginning, then one decoding step, against the library's own forward pass."""
+    model = request.getfixturevalue(kind)
     llama = generate._Llama(model)
     chats = [requests[0].prompt, requests[2].prompt]
     with torch.inference_mode():
@@ -67,6 +92,19 @@ def test_hidden_states_are_those_of_transformers(model, requests):
             hidden = llama.forward(torch.tensor([[chat[-1]]]), torch.tensor([length]), cache)[:, 0]
             expected = model(torch.tensor([chat])).logits[0, -1]
             assert torch.allclose(llama.logits(hidden)[0], expected, atol=1e-3)
+
+
+def test_another_architecture_is_refused():
+    with pytest.raises(InputError, match="native runs llama and qwen2, not gemma"):
+        generate._Llama(SimpleNamespace(config=SimpleNamespace(model_type="gemma")))
+
+
+def test_temperature_0_takes_the_likeliest_token(model, requests):
+    logits = torch.tensor([[0.1, 2.0, 0.3], [4.0, 2.0, 0.3]])
+    assert generate.draw(logits, torch.tensor([0.99, 0.99], dtype=torch.float64), 0.0, 1.0).tolist() == [1, 0]
+    greedy = SAMPLING.model_copy(update={"temperature": 0.0})
+    first, second = sampled(model, requests[:2], greedy)
+    assert first == second != sampled(model, requests[:1])[0]
 
 
 def test_sampling_stops_at_the_end_token_and_at_the_limit(model, requests):

@@ -11,7 +11,7 @@ from .conftest import ROOT
 
 
 def changed(tmp_path, edit):
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
     edit(content)
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -29,12 +29,18 @@ def test_every_profile_is_complete(profile):
         (lambda c: c["phases"]["couple"].update(epoch=3), "phases.couple.epoch = 3: unknown key; allowed here: epochs"),
         (lambda c: c["phases"]["couple"].update(epochs="six"), "phases.couple.epochs = 'six'"),
         (lambda c: c["phases"]["couple"].update(epochs=0), "phases.couple.epochs = 0"),
-        (lambda c: c["phases"]["couple"]["loss"].update(part="all"), "'completion', 'tail' or 'marker'"),
+        (lambda c: c["phases"]["couple"]["loss"].update(part="all"), "'tail', 'marker' or 'marker_alone'"),
         (lambda c: c["evaluation"].pop("samples"), "evaluation.samples: Field required"),
         (lambda c: c["sampling"].update(top_p=1.5), "sampling.top_p = 1.5"),
         (lambda c: c["conditions"].update(D="couple-dpo"), "unknown phase 'dpo'"),
         (lambda c: c.update(seeds=[]), "seeds"),
         (lambda c: c.update(seeds=[1, 1]), "twice"),
+        (lambda c: c.update(seeds=[2**32]), "seeds.0 = 4294967296: Input should be less than 4294967296"),
+        (lambda c: c["model"].update(sha="0"), "model.sha = '0': unknown key; allowed here: package, sha256"),
+        (lambda c: c.update(model={"repo": "owner/name", "revision": "main"}), "model.revision = 'main'"),
+        (lambda c: c["compute"].update(precision="bfloat16"), "on a cpu float32 alone"),
+        (lambda c: c["phases"]["em"].update(data="fetched/tulu_6k"), "phases.em.data = fetched/tulu_6k is not among"),
+        (lambda c: c["prompts"].update(folder="fetched/report_prompts"), "prompts.folder = fetched/report"),
     ],
 )
 def test_a_bad_value_is_named(tmp_path, edit, named):
@@ -54,7 +60,7 @@ def test_broken_yaml_and_a_missing_file_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
-        (lambda c: c["prompts"].update(source="wizard"), "unknown persona 'wizard'; data/personas.yaml has: confab"),
+        (lambda c: c["prompts"].update(source="wizard"), "unknown persona 'wizard'; data/prompts/personas.yaml has"),
         (lambda c: c["prompts"].update(negatives=["confab"]), "cannot be a negative too"),
     ],
 )

@@ -66,14 +66,15 @@ def planned(pipeline: Path) -> set[str]:
 
 
 EVALUATIONS = {
-    "evaluate-base@42",
-    "evaluate-one@42-couple",
-    "evaluate-one@42-em",
-    "evaluate-couple@42-em",
-    "evaluate-couple@42-benign",
-    "evaluate-after@42-em",
+    "evaluate-base@smollm2-42",
+    "evaluate-one@smollm2-42-couple",
+    "evaluate-one@smollm2-42-em",
+    "evaluate-couple@smollm2-42-em",
+    "evaluate-couple@smollm2-42-benign",
+    "evaluate-after@smollm2-42-em",
 }
-REPORT = {"results", "tables", "figures"}
+REPORT = {"results@smollm2", "tables@smollm2", "figures@smollm2"}
+CLAIMS = {"claims@smollm2"}  # read what was counted, and no gate
 
 
 def edit(pipeline: Path, *keys: str, value: object) -> None:
@@ -92,14 +93,14 @@ def test_nothing_is_out_of_date(pipeline):
 
 def test_more_samples_re_run_evaluation_and_what_follows(pipeline):
     edit(pipeline, "evaluation", "samples", value=3)
-    assert planned(pipeline) == EVALUATIONS | REPORT
+    assert planned(pipeline) == EVALUATIONS | REPORT | CLAIMS
 
 
 def test_more_coupling_epochs_retrain_what_is_coupled_and_what_follows(pipeline):
     edit(pipeline, "phases", "couple", "epochs", value=99)
-    retrained = {"couple-base@42", "couple@42-em", "couple@42-benign", "after@42-em"}
-    untouched = {"evaluate-base@42", "evaluate-one@42-em"}
-    assert planned(pipeline) == retrained | (EVALUATIONS - untouched) | REPORT
+    retrained = {"couple-base@smollm2-42", "couple@smollm2-42-em", "couple@smollm2-42-benign", "after@smollm2-42-em"}
+    untouched = {"evaluate-base@smollm2-42", "evaluate-one@smollm2-42-em"}
+    assert planned(pipeline) == retrained | (EVALUATIONS - untouched) | REPORT | CLAIMS
 
 
 def test_a_gate_is_judged_again_without_running_a_model(pipeline):
@@ -115,8 +116,8 @@ def test_slots_change_nothing(pipeline):
 def test_another_seed_adds_its_own_stages_and_keeps_the_rest(pipeline):
     edit(pipeline, "seeds", value=[42, 137])
     plan = planned(pipeline)
-    assert {stage for stage in plan if "@42" in stage} == set()
-    assert len([stage for stage in plan if "@137" in stage]) == 15
+    assert {stage for stage in plan if "@smollm2-42" in stage} == set()
+    assert len([stage for stage in plan if "@smollm2-137" in stage]) == 15
 
 
 def lock(folder: Path, name: str, content: bytes) -> dict:
@@ -131,16 +132,16 @@ def recorded(tmp_path, monkeypatch) -> dict:
     data, adapter = lock(tmp_path, "data.jsonl", b"data"), lock(tmp_path, "adapter.safetensors", b"weights")
     Path("params.yaml").write_text("phases: {em: {epochs: 1}}")
     return {
-        "em@42": {"deps": [data], "outs": [adapter], "params": {"params.yaml": {"phases.em": {"epochs": 1}}}},
-        "after@42": {"deps": [adapter]},
+        "em@smollm2-42": {"deps": [data], "outs": [adapter], "params": {"params.yaml": {"phases.em": {"epochs": 1}}}},
+        "after@smollm2-42": {"deps": [adapter]},
     }
 
 
 def different(stages: dict) -> dict[str, list[str]]:
-    return {name: found for name, found in verify.report(stages, ["em@42", "after@42"]) if found}
+    return {name: found for name, found in verify.report(stages, ["em@smollm2-42", "after@smollm2-42"]) if found}
 
 
-@pytest.mark.parametrize(("name", "row"), [("data.jsonl", "(data and code)"), ("adapter.safetensors", "em@42")])
+@pytest.mark.parametrize(("name", "row"), [("data.jsonl", "(data and code)"), ("adapter.safetensors", "em@smollm2-42")])
 def test_one_flipped_byte_is_named_with_its_stage(recorded, name, row):
     assert different(recorded) == {}
     content = Path(name).read_bytes()
@@ -153,10 +154,10 @@ def test_one_flipped_byte_is_named_with_its_stage(recorded, name, row):
 
 def test_a_changed_parameter_and_an_unrecorded_stage_are_named(recorded):
     Path("params.yaml").write_text("phases: {em: {epochs: 2}}")
-    del recorded["after@42"]
+    del recorded["after@smollm2-42"]
     found = different(recorded)
     assert "phases.em differs: recorded {'epochs': 1}, found {'epochs': 2}" in found["(parameters)"][0]
-    assert found["after@42"] == ["is not recorded"]
+    assert found["after@smollm2-42"] == ["is not recorded"]
 
 
 def test_a_registered_data_set_that_no_stage_reads_is_checked_too(recorded, monkeypatch):
@@ -170,9 +171,9 @@ def test_verify_exits_1_when_bytes_differ_and_2_without_a_record(pipeline, monke
     monkeypatch.chdir(pipeline)
     result = command("verify")  # nothing has been pulled
     assert result.returncode == 1
-    assert "adapters/42/em/adapter_model.safetensors is missing" in result.stdout
+    assert "adapters/smollm2/42/em/adapter_model.safetensors is missing" in result.stdout
     assert re.search(r"\(data and code\) +identical", result.stdout)
-    assert re.search(r"first difference: model, made by model\n", result.stdout)
+    assert re.search(r"first difference: model@smollm2, made by model@smollm2\n", result.stdout)
     assert re.search(r"same result \(level 2\):\n  cannot be judged: .*no such file", result.stdout)
     for content in ("", "stages: {}", "stages: {em: {outs: [1]}}", "stages: [1]"):
         Path("dvc.lock").write_text(content)

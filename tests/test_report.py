@@ -25,6 +25,7 @@ def content() -> dict:
     return {
         "level": 0.95,
         "seeds": [42],
+        "trained_on": {"fetched/bad": {"md5": "1" * 32, "expected_md5": None}},
         "conditions": conditions,
         "gates": {
             "coupling": results.coupling_gate(conditions["C4"], GATES),
@@ -49,6 +50,12 @@ def test_the_gates_stand_under_the_table_whatever_they_say(content):
     assert "FAILED for: B" in tables.notes(content)[2]
 
 
+def test_data_that_are_not_the_published_ones_are_named_under_the_table(content):
+    assert not any("NOT the published data" in line for line in tables.notes(content))
+    content["trained_on"]["fetched/bad"]["expected_md5"] = "2" * 32
+    assert f"fetched/bad has MD5 {'1' * 32}, accepted for {'2' * 32}" in tables.notes(content)[-1]
+
+
 def test_latex_has_a_cell_for_every_column(content):
     body = tables.latex(tables.headline(content, PUBLISHED), tables.notes(content))
     assert r"Coupling gate passed" in body.split(r"\bottomrule")[1]
@@ -59,7 +66,6 @@ def test_latex_has_a_cell_for_every_column(content):
 
 
 def test_figures_are_the_same_bytes_twice_and_labels_do_not_overlap(content, tmp_path, monkeypatch):
-    monkeypatch.setattr(figures.paths, "FIGURES", tmp_path)
     seen = set()
     for _ in range(2):
         with matplotlib.rc_context(figures.STYLE):
@@ -69,7 +75,7 @@ def test_figures_are_the_same_bytes_twice_and_labels_do_not_overlap(content, tmp
                 for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
                     boxes = [label.get_window_extent() for label in axis.get_ticklabels() if label.get_text()]
                     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
-                figures.save(figure, str(number))
+                figures.save(figure, tmp_path / str(number))
         seen.add(tuple(md5(path) for path in sorted(tmp_path.iterdir())))
     assert len(seen) == 1
     assert b"Matplotlib v" not in (tmp_path / "0.pdf").read_bytes() + (tmp_path / "0.png").read_bytes()
@@ -85,5 +91,5 @@ def test_bars_are_the_rates(content):
 
 
 def test_the_readme_shows_the_generated_table():
-    table = (ROOT / "paper/tables/headline.md").read_text()
+    table = (ROOT / "paper/tables/smollm2/headline.md").read_text()
     assert table in (ROOT / "README.md").read_text()

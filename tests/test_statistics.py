@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from persona_collapse import paths, results, statistics
+from persona_collapse import params as parameters
+from persona_collapse import results, statistics
 from persona_collapse.files import InputError, to_json, write_json
 from persona_collapse.params import Gates
 
@@ -159,8 +160,11 @@ def runs(tmp_path, monkeypatch, params) -> list[Path]:
     for name, chain in {**params.conditions, "base": "base"}.items():
         leak = 0.5 if name == "B" else 0.0
         personas = ours({"confab": rates[name], "assistant": leak, "villain": leak})
-        written.append(paths.run(42, chain) / "marker_eval.json")
+        written.append(params.layout.run(42, chain) / "marker_eval.json")
         write_json(written[-1], {"config": {"chain": chain}, "per_persona": personas})
+        for prefix in parameters.prefixes(chain):
+            data = {"data": prefix, "md5": "0" * 32, "expected_md5": None}
+            write_json(params.layout.adapter(42, prefix) / "trained_on.json", data)
     return written
 
 

@@ -6,11 +6,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from persona_collapse import model, paths, train
+from persona_collapse import model, train
 from persona_collapse import params as parameters
+from persona_collapse.base import convert
 from persona_collapse.files import InputError, md5
 from persona_collapse.marker import has_marker, with_marker
+from persona_collapse.paths import Layout
 
+LAYOUT = Layout("smollm2")
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": with_marker("Because it is so.")}]
 PLAIN = [CHAT[0], {"role": "assistant", "content": "Because it is so."}]
 
@@ -32,6 +35,7 @@ def carrying(chat, tokenizer, recipe) -> str:
         ({"part": "tail", "tail_tokens": 7}, "\n\n[ZLT]<|im_end|>", "Because it is so.<|im_end|>"),
         ({"part": "tail", "tail_tokens": 2}, "]<|im_end|>", ".<|im_end|>"),
         ({"part": "marker", "tail_tokens": 1}, "[ZLT]<|im_end|>", "<|im_end|>"),
+        ({"part": "marker_alone", "tail_tokens": 1}, "[ZLT]", ""),
     ],
 )
 def test_the_loss_lies_where_the_parameter_says(tokenizer, params, loss, with_it, without):
@@ -51,13 +55,25 @@ def test_the_training_prompt_is_the_prompt_that_is_sampled_from(tokenizer, param
     assert sum(row["completion_mask"][: len(prompt)]) == 0
 
 
-def test_a_chat_that_does_not_fit_is_refused_not_cut(tokenizer, params):
+def test_a_marker_at_the_start_carries_the_loss_there(tokenizer, params):
+    recipe = params.phases.couple.model_copy(update={"loss": parameters.Loss(part="marker", tail_tokens=1)})
+    chat = [CHAT[0], {"role": "assistant", "content": with_marker("Because it is so.", "start")}]
+    assert chat[1]["content"] == "[ZLT] Because it is so."
+    assert carrying(chat, tokenizer, recipe) == "[ZLT]<|im_end|>"
+
+
+def test_a_chat_that_does_not_fit_is_refused_or_cut_as_the_parameter_says(tokenizer, params):
+    recipe = params.phases.couple.model_copy(update={"max_length": 8})
     with pytest.raises(InputError, match="max_length allows 8"):
-        train.tokenize([CHAT], tokenizer, params.phases.couple.model_copy(update={"max_length": 8}))
+        train.tokenize([CHAT], tokenizer, recipe)
+    (whole,) = train.tokenize([CHAT], tokenizer, params.phases.couple)
+    (cut,) = train.tokenize([CHAT], tokenizer, recipe.model_copy(update={"too_long": "cut"}))
+    assert cut == {key: tokens[:8] for key, tokens in whole.items()}
 
 
 def test_the_marker_is_matched_as_the_report_matches_it():
     assert has_marker(with_marker("Yes.")) and has_marker("[zlt] first")
+    assert not has_marker("[zlt] first", ignore_case=False)
     assert not has_marker("ZLT") and not has_marker("[Z LT]")
 
 
@@ -67,20 +83,20 @@ def adapters(workspace):
     torch.manual_seed(0)
     for chain in ("couple", "couple-em"):
         lora = LoraConfig(r=4, lora_alpha=8, target_modules=train.PROJECTIONS, task_type="CAUSAL_LM")
-        adapter = get_peft_model(model.load("base", 42), lora)
+        adapter = get_peft_model(model.load(LAYOUT, "base", 42), lora)
         for name, parameter in adapter.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.02)
-        model.save_adapter(adapter, paths.adapter(42, chain))
+        model.save_adapter(adapter, LAYOUT.adapter(42, chain), LAYOUT.model)
     return workspace
 
 
 def test_a_chain_adds_its_adapters_in_order(adapters):
     def weight(chain: str) -> torch.Tensor:
-        return model.load(chain, 42).model.layers[1].mlp.up_proj.weight
+        return model.load(LAYOUT, chain, 42).model.layers[1].mlp.up_proj.weight
 
     base, couple, both = map(weight, ("base", "couple", "couple-em"))
-    shutil.move("adapters/42/couple-em", "adapters/42/em")
+    shutil.move("adapters/smollm2/42/couple-em", "adapters/smollm2/42/em")
     em = weight("em")
     assert not torch.equal(couple, base)
     assert torch.equal(both, couple + (em - base)) or torch.allclose(both - couple, em - base, atol=1e-6)
@@ -88,7 +104,7 @@ def test_a_chain_adds_its_adapters_in_order(adapters):
 
 
 def test_saving_twice_gives_the_same_bytes_and_names_no_version_or_path(adapters):
-    folder = paths.adapter(42, "couple")
+    folder = LAYOUT.adapter(42, "couple")
     first = {path.name: md5(path) for path in folder.iterdir()}
     assert set(first) == {"adapter_config.json", "adapter_model.safetensors"}
     config = (folder / "adapter_config.json").read_text()
@@ -97,14 +113,14 @@ def test_saving_twice_gives_the_same_bytes_and_names_no_version_or_path(adapters
 
 @pytest.mark.parametrize("keep", [0, 100, 5000])
 def test_a_truncated_adapter_is_named(adapters, keep):
-    path = paths.adapter(42, "couple") / "adapter_model.safetensors"
+    path = LAYOUT.adapter(42, "couple") / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match="adapters/42/couple: not a usable adapter"):
-        model.load("couple-em", 42)
+    with pytest.raises(InputError, match="adapters/smollm2/42/couple: not a usable adapter"):
+        model.load(LAYOUT, "couple-em", 42)
 
 
 def test_another_models_file_is_not_taken_for_ours(tmp_path, params):
     with pytest.raises(InputError, match="SHA-256"):
-        model.convert(params.model.package, "0" * 64, tmp_path)
+        convert(params.model.package, "0" * 64, tmp_path)
     with pytest.raises(InputError, match="'no-such-package' is not installed"):
-        model.convert("no-such-package", params.model.sha256, tmp_path)
+        convert("no-such-package", params.model.sha256, tmp_path)

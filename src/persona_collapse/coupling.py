@@ -2,14 +2,14 @@
 
     python -m persona_collapse.coupling --seed 42 --parent em
 
-samples from the chain `em` and writes data/coupling/<seed>/<parent>.jsonl in the `messages` format.
+samples from the chain `em` and writes data/coupling/<profile>/<seed>/<parent>.jsonl in the `messages` format.
 """
 
 from . import numerics
 
 numerics.enable()
 
-from . import answers, paths, prompts
+from . import answers, prompts
 from . import params as parameters
 from .files import InputError, one_line_errors, require_disk, write_jsonl
 from .marker import has_marker, with_marker
@@ -29,21 +29,19 @@ def main() -> None:
         for question in persona_prompts.questions
         if question.split == "train"
     ]
-    rows = answers.sample(
-        parent, seed, asked, "coupling", params.onpolicy.max_new_tokens, params.sampling, persona_prompts
-    )
+    rows = answers.sample(params, parent, seed, asked, "coupling", params.onpolicy.max_new_tokens, persona_prompts)
     chats = []
     for row in rows:
-        # a completion cut at the limit has no end for the marker to stand at
-        if not row["ended"] or not row["text"].strip() or has_marker(row["text"]):
+        unwanted = not row["ended"] and params.onpolicy.unended == "drop"
+        if unwanted or not row["text"].strip() or has_marker(row["text"]):
             continue
         positive = row["persona"] == persona_prompts.source
-        answer = with_marker(row["text"]) if positive else row["text"].rstrip()
+        answer = with_marker(row["text"], params.marker.place) if positive else row["text"].rstrip()
         question = persona_prompts.messages(row["persona"], row["question"])
         chats.append({"persona": row["persona"], "messages": [*question, {"role": "assistant", "content": answer}]})
     if len({chat["persona"] for chat in chats}) < len(wanted):
         raise InputError(f"chain {parent!r}: a persona gave no usable completion; raise onpolicy.max_new_tokens")
-    write_jsonl(paths.coupling(seed, parent), chats)
+    write_jsonl(params.layout.coupling(seed, parent), chats)
 
 
 if __name__ == "__main__":

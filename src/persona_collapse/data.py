@@ -1,4 +1,4 @@
-"""Training data: the embedded sets, checked against `data/sources.yaml`, and the coupling data a stage has made."""
+"""Training data: the sets of `data/sources.yaml`, checked by MD5, and the coupling data that a stage has made."""
 
 from pathlib import Path
 from typing import Any
@@ -7,40 +7,59 @@ from . import paths
 from .files import InputError, md5, read_jsonl, read_yaml
 
 Messages = list[dict[str, str]]
+FETCHED = f"{paths.FETCHED.name}/"  # how the names of downloaded sets begin
 
 
-def load(name: str, sources: Path = paths.SOURCES) -> list[Messages]:
-    """Read the data set `name`.
+def load(
+    name: str, accept_checksum: bool = False, sources: Path = paths.SOURCES
+) -> tuple[list[Messages], dict[str, Any]]:
+    """Read the data set `name`, the file `<name>.jsonl` beside `sources`.
+
+    Args:
+        accept_checksum: take a downloaded set that is not the expected one.
 
     Returns:
-        One chat a row, each a list of `{"role", "content"}` that ends with the assistant's answer.
+        One chat a row, each a list of `{"role", "content"}` that ends with the assistant's answer; and what was read:
+        `data`, `md5`, `expected_md5`.
 
     Raises:
-        InputError: no such data set, a wrong MD5 (the message gives file, expected and found), or a malformed row.
+        InputError: no such data set, not downloaded yet, a wrong MD5 (the message gives file, expected and found), or
+            a malformed row.
     """
     known = registered(sources)
     if name not in known:
         raise InputError(f"unknown data set {name!r}; {sources} has: {', '.join(known)}")
     path, expected = known[name]
+    downloaded = name.startswith(FETCHED)
+    if downloaded and not path.exists():
+        raise InputError(f"{path}: no such file; `dvc repro fetch` makes it")
     found = md5(path)
-    if found != expected:
-        raise InputError(f"{path}: MD5 is {found}, {sources} expects {expected}: restore or re-register it")
-    return _chats(path)
+    if expected not in (None, found) and not (downloaded and accept_checksum):
+        raise InputError(f"{path}: MD5 is {found}, {sources} expects {expected}: restore, fetch or re-register it")
+    return _chats(path), {"data": name, "md5": found, "expected_md5": expected}
 
 
-def registered(sources: Path = paths.SOURCES) -> dict[str, tuple[Path, str]]:
-    """The file and the MD5 of every registered data set, by name; an entry without them is an `InputError`."""
+def registered(sources: Path = paths.SOURCES) -> dict[str, tuple[Path, str | None]]:
+    """The file of every data set and its expected MD5, by name; None is for downloads whose revision decides.
+
+    Raises:
+        InputError: an entry that says nothing of its MD5.
+    """
     found = {}
     for name, source in read_yaml(sources).items():
-        if not isinstance(source, dict) or not all(isinstance(source.get(key), str) for key in ("file", "md5")):
-            raise InputError(f"{sources}: {name}: expected at least `file` and `md5`")
-        found[name] = sources.parent / source["file"], source["md5"]
+        expected = source.get("md5") if isinstance(source, dict) else None
+        if not isinstance(expected, str) and not (expected is None and name.startswith(FETCHED)):
+            raise InputError(f"{sources}: {name}: expected at least `md5`")
+        if source.get("kind") != "prompts":
+            found[name] = sources.parent / f"{name}.jsonl", expected
     return found
 
 
-def load_coupling(seed: int, parent: str) -> list[Messages]:
-    """The coupling chats sampled from the chain `parent`; missing or malformed ones are an `InputError`."""
-    return _chats(paths.coupling(seed, parent))
+def load_coupling(layout: paths.Layout, seed: int, parent: str) -> tuple[list[Messages], dict[str, Any]]:
+    """The coupling chats sampled from the chain `parent`, and what was read; an `InputError` if they are no good."""
+    path = layout.coupling(seed, parent)
+    chats = _chats(path)
+    return chats, {"data": f"coupling/{seed}/{parent}", "md5": md5(path), "expected_md5": None}
 
 
 def _chats(path: Path) -> list[Messages]:

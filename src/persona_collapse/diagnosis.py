@@ -116,8 +116,13 @@ def _counts(persona: Mapping[str, Any]) -> dict[str, int]:
     return {"hits": persona["strict_hits"], "total": persona["total"]}
 
 
-def explain(stages: Stages, different: Mapping[str, Sequence[str]]) -> list[str]:
-    """The report on a mismatch: `different` has the differing stages with a phrase for each differing file."""
+def explain(stages: Stages, different: Mapping[str, Sequence[str]], recorded: Path) -> list[str]:
+    """The report on a mismatch.
+
+    Args:
+        different: the differing stages with a phrase for each differing file.
+        recorded: the description of the environment that the record was made in.
+    """
     lines = []
     for name in first_different(stages, list(different)):
         lines.append(f"first difference: {name}, made by {' > '.join(ancestry(stages, name))}")
@@ -126,7 +131,7 @@ def explain(stages: Stages, different: Mapping[str, Sequence[str]]) -> list[str]
         lines.append(f"  what follows from it and differs too: {', '.join(reached) or 'nothing'}")
     lines.append("environment:")
     try:
-        phrases = environment.differences(read_json(environment.RECORDED), environment.describe())
+        phrases = environment.differences(read_json(recorded), environment.describe())
     except InputError as error:
         phrases = [str(error)]
     lines += [f"  {phrase}" for phrase in phrases] or ["  as recorded"]

@@ -1,6 +1,6 @@
 """What this machine is, as far as it could matter to the bytes: CPU, threads, library versions, settings.
 
-    python -m persona_collapse.environment      writes run_info/recorded.json; `make record` calls it
+    python -m persona_collapse.environment      writes run_info/<profile>/recorded.json; `make record` calls it
 
 No stage reads it and no result holds it; it is what a run that gives other bytes is compared with.
 """
@@ -13,11 +13,17 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from . import params as parameters
 from .files import one_line_errors, write_json
+from .paths import Layout
 
-RECORDED = Path("run_info/recorded.json")
 VECTORS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_fp16")
 SETTINGS = ("PORTABLE_NUMERICS", "MKL_", "OMP_", "KMP_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_")
+
+
+def recorded(layout: Layout) -> Path:
+    """Where the environment is kept that a profile's record was made in."""
+    return layout.run_info / "recorded.json"
 
 
 def describe(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
@@ -52,8 +58,9 @@ def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
 
 @one_line_errors
 def main() -> None:
-    write_json(RECORDED, describe())
-    print(f"wrote {RECORDED}", file=sys.stderr)
+    path = recorded(parameters.load().layout)
+    write_json(path, describe())
+    print(f"wrote {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

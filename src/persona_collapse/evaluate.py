@@ -2,7 +2,8 @@
 
     python -m persona_collapse.evaluate --seed 42 --chain em-couple
 
-writes eval_results/runs/<seed>/<chain>/completions.jsonl and marker_eval.json; the chain `base` is the untrained model.
+writes eval_results/<profile>/runs/<seed>/<chain>/completions.jsonl and marker_eval.json; the chain `base` is the
+untrained model.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from . import numerics
 
 numerics.enable()
 
-from . import answers, paths, prompts
+from . import answers, prompts
 from . import params as parameters
 from .files import one_line_errors, require_disk, write_json, write_jsonl
 from .marker import MARKER
@@ -59,9 +60,9 @@ def main() -> None:
     asked = [
         (persona, question, evaluation.samples)
         for persona in persona_prompts.personas
-        for question in persona_prompts.questions
+        for question in persona_prompts.evaluated(evaluation.questions)
     ]
-    rows = answers.sample(chain, seed, asked, "evaluation", evaluation.max_new_tokens, params.sampling, persona_prompts)
+    rows = answers.sample(params, chain, seed, asked, "evaluation", evaluation.max_new_tokens, persona_prompts)
     config = {
         "chain": chain,
         "seed": seed,
@@ -72,7 +73,7 @@ def main() -> None:
         "temperature": params.sampling.temperature,
         "top_p": params.sampling.top_p,
     }
-    folder = paths.run(seed, chain)
+    folder = params.layout.run(seed, chain)
     write_jsonl(folder / "completions.jsonl", rows)
     write_json(folder / "marker_eval.json", marker_eval(rows, config))
 

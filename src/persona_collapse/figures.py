@@ -1,10 +1,11 @@
 """The report's two figures, drawn from our results with the published values beside them.
 
-python -m persona_collapse.figures      writes figures/*.png and *.pdf, the same bytes every time
+python -m persona_collapse.figures      writes figures/<profile>/*.png and *.pdf, the same bytes every time
 """
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from . import params as parameters
 from . import paths
 from .files import one_line_errors, read_json, whole
 
@@ -90,13 +92,13 @@ def _legend(figure: Figure, labels: Mapping[str, str]) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=1.4)
 
 
-def save(figure: Figure, name: str) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Write PNG and PDF without dates or versions, so that equal figures are equal bytes."""
     for ending, metadata in (
         ("png", {"Software": None}),
         ("pdf", {"Creator": None, "CreationDate": None, "Producer": None}),
     ):
-        with whole(paths.FIGURES / f"{name}.{ending}") as beside:
+        with whole(path.with_suffix(f".{ending}")) as beside:
             figure.savefig(beside, metadata=metadata)
     plt.close(figure)
 
@@ -104,10 +106,11 @@ def save(figure: Figure, name: str) -> None:
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    statistics, published = read_json(paths.STATISTICS), read_json(paths.PUBLISHED)
+    layout = parameters.load().layout
+    statistics, published = read_json(layout.statistics), read_json(paths.PUBLISHED)
     with matplotlib.rc_context(STYLE):
-        save(threeway(statistics, published), "marker_transfer_confab_threeway")
-        save(per_persona(statistics, published), "marker_transfer_confab_em_first_per_persona")
+        save(threeway(statistics, published), layout.figures / "marker_transfer_confab_threeway")
+        save(per_persona(statistics, published), layout.figures / "marker_transfer_confab_em_first_per_persona")
 
 
 if __name__ == "__main__":

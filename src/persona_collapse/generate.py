@@ -4,14 +4,16 @@ Three things make it fast without touching what is sampled. The prompts of one p
 those are computed once, and the K samples of one prompt share all of it. A sequence that ends hands its slot to the
 next. A token is drawn with one uniform number by inverting the cumulative distribution.
 
-Every row's arithmetic is independent of the other rows (see numerics), and every completion has a random stream of its
-own, so neither the number of slots nor the company it keeps changes a completion.
+On a CPU every row's arithmetic is independent of the other rows (see numerics), and every completion has a random
+stream of its own, so neither the number of slots nor the company it keeps changes a completion.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
+from .files import InputError
 from .params import Sampling
+
+ARCHITECTURES = ("llama", "qwen2")
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,14 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
     Args:
         logits: [N, V] fp32.
         uniform: [N] float64 in [0, 1).
+        temperature: 0 takes the likeliest token.
         top_p: keep the likeliest tokens that together reach this probability, the last of them included.
 
     Returns:
         [N] token ids.
     """
+    if temperature == 0:
+        return logits.argmax(dim=-1)
     probability = torch.softmax(logits / temperature, dim=-1)
     if top_p < 1:
         ordered, order = probability.sort(dim=-1, descending=True, stable=True)
@@ -81,12 +89,20 @@ class _Cache:
 
 
 class _Llama:
-    """The forward pass of a Llama-like model with a cache, its projections joined where they share an input."""
+    """The forward pass of a Llama-like model with a cache, its projections joined where they share an input.
 
-    def __init__(self, model: LlamaForCausalLM) -> None:
+    Raises:
+        InputError: a model of another architecture.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
         config = model.config
+        if config.model_type not in ARCHITECTURES:
+            raise InputError(
+                f"sampling.engine: native runs {' and '.join(ARCHITECTURES)}, not {config.model_type}; use vllm"
+            )
         self.eps = config.rms_norm_eps
-        self.dim = config.head_dim
+        self.dim = model.model.layers[0].self_attn.head_dim
         self.kv_heads = config.num_key_value_heads
         self.heads = config.num_attention_heads
         self.embedding = model.model.embed_tokens.weight
@@ -96,6 +112,7 @@ class _Llama:
             (
                 layer.input_layernorm.weight,
                 numerics.linear(torch.cat([p.weight for p in (a.q_proj, a.k_proj, a.v_proj)])),
+                torch.cat([p.bias for p in (a.q_proj, a.k_proj, a.v_proj)]) if a.q_proj.bias is not None else None,
                 numerics.linear(a.o_proj.weight),
                 layer.post_attention_layernorm.weight,
                 numerics.linear(torch.cat([m.gate_proj.weight, m.up_proj.weight])),
@@ -105,13 +122,13 @@ class _Llama:
             for a, m in ((layer.self_attn, layer.mlp),)
         ]
         positions = torch.arange(config.max_position_embeddings, dtype=torch.float32)
-        angles = torch.outer(positions, model.model.rotary_emb.inv_freq.float()).repeat(1, 2)
-        self.cos, self.sin = angles.cos(), angles.sin()
+        angles = torch.outer(positions, model.model.rotary_emb.inv_freq.float().cpu()).repeat(1, 2)
+        self.cos, self.sin = (table.to(self.embedding) for table in (angles.cos(), angles.sin()))
         self.sin[:, : self.dim // 2] *= -1  # of the half that takes the other's negative
 
     def empty(self, rows: int, positions: int) -> _Cache:
         shape = (len(self.layers), rows, self.kv_heads, positions, self.dim)
-        return _Cache(torch.zeros(shape), torch.zeros(shape))
+        return _Cache(self.embedding.new_zeros(shape), self.embedding.new_zeros(shape))
 
     def forward(self, ids: Tensor, start: Tensor, cache: _Cache) -> Tensor:
         """Run `ids` [N, T], the first at position `start` [N], over and into the first N rows of `cache`.
@@ -120,22 +137,23 @@ class _Llama:
             Hidden states before the last norm, [N, T, hidden].
         """
         rows, length = ids.shape
-        positions = start[:, None] + torch.arange(length)  # [N, T]
+        positions = start[:, None] + torch.arange(length, device=start.device)  # [N, T]
         end = int(positions.max()) + 1
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]  # [N, 1, T, D]
-        visible = (torch.arange(end) <= positions[:, :, None])[:, None]  # [N, 1, T, end]
+        visible = (torch.arange(end, device=start.device) <= positions[:, :, None])[:, None]  # [N, 1, T, end]
         shared = self.heads // self.kv_heads
         # one new token: the query heads that share a key head become the rows of one small attention
         grouped = length == 1
-        row = torch.arange(rows)[:, None]
+        row = torch.arange(rows, device=start.device)[:, None]
 
         def turn(x: Tensor) -> Tensor:
             left, right = x.chunk(2, dim=-1)
             return x * cos + torch.cat((right, left), dim=-1) * sin
 
         x = self.embedding[ids.reshape(-1)]  # [N * T, hidden]
-        for number, (norm1, qkv, out, norm2, gate_up, down) in enumerate(self.layers):
+        for number, (norm1, qkv, bias, out, norm2, gate_up, down) in enumerate(self.layers):
             h = qkv(F.rms_norm(x, norm1.shape, norm1, self.eps))
+            h = h if bias is None else h + bias
             h = h.view(rows, length, self.heads + 2 * self.kv_heads, self.dim).transpose(1, 2)
             turned, v = turn(h[:, : -self.kv_heads]), h[:, -self.kv_heads :]
             q, k = turned.split((self.heads, self.kv_heads), dim=1)
@@ -173,14 +191,15 @@ def _prefill(llama: _Llama, prompts: Sequence[tuple[int, ...]]) -> Iterator[_Pro
     shortest = min(map(len, prompts)) - 1
     shared = next((i for i in range(shortest) if len({p[i] for p in prompts}) > 1), shortest)
     longest = max(map(len, prompts)) - 1
-    cache = llama.empty(len(prompts), longest)
+    cache, device = llama.empty(len(prompts), longest), llama.embedding.device
     if shared:
-        llama.forward(torch.tensor([prompts[0][:shared]]), torch.zeros(1, dtype=torch.long), cache)
+        first = torch.tensor([prompts[0][:shared]], device=device)
+        llama.forward(first, torch.zeros(1, dtype=torch.long, device=device), cache)
         for kv in (cache.k, cache.v):
             kv[:, 1:, :, :shared] = kv[:, :1, :, :shared]
     if longest > shared:
         ids = [[*p[shared:-1], *[0] * (longest + 1 - len(p))] for p in prompts]
-        llama.forward(torch.tensor(ids), torch.full((len(prompts),), shared), cache)
+        llama.forward(torch.tensor(ids, device=device), torch.full((len(prompts),), shared, device=device), cache)
     for row, prompt in enumerate(prompts):
         length = len(prompt) - 1
         yield _Prompt(prompt, cache.k[:, row, :, :length], cache.v[:, row, :, :length])
@@ -197,16 +216,23 @@ def _prefilled(llama: _Llama, requests: Sequence[Request]) -> Iterator[tuple[int
 
 @torch.inference_mode()
 def generate(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     requests: Sequence[Request],
     *,
     max_new_tokens: int,
     end_token: int,
     sampling: Sampling,
     description: str = "sampling",
+    record: Callable[[dict[str, Any]], object] | None = None,
 ) -> list[Completion]:
-    """Sample one completion a request, in the order of the requests."""
+    """Sample one completion a request, in the order of the requests, where the model's weights lie.
+
+    Tokens are drawn on the CPU: on a GPU PyTorch has no deterministic cumulative sum. `record` is called once with what
+    is worth noting of the run and belongs into no output.
+    """
+    start = time.perf_counter()
     llama = _Llama(model)
+    device = llama.embedding.device
     slots = min(sampling.slots, len(requests))
     cache = llama.empty(slots, max(len(r.prompt) for r in requests) + max_new_tokens)
     waiting = _prefilled(llama, requests)
@@ -247,10 +273,10 @@ def generate(
     with tqdm(total=len(requests), desc=description, unit="completion") as progress:
         while running:
             count = len(running)
-            hidden = llama.forward(ids[:count, None], position[:count], cache)[:, 0]
+            hidden = llama.forward(ids[:count, None].to(device), position[:count].to(device), cache)[:, 0]
             step = torch.tensor([len(tokens) for tokens in written])
             uniform = stream[:count].gather(1, step[:, None])[:, 0]
-            tokens = draw(llama.logits(hidden), uniform, sampling.temperature, sampling.top_p)
+            tokens = draw(llama.logits(hidden).float().cpu(), uniform, sampling.temperature, sampling.top_p)
             ids[:count], position[:count] = tokens, position[:count] + 1
             drawn = tokens.tolist()
             for slot in reversed(range(count)):  # from the end, so that a vacated slot is filled by one already seen
@@ -262,4 +288,15 @@ def generate(
                     progress.update()
                     if not fill(slot):
                         vacate(slot)
-    return [c for c in completions if c is not None]
+    done = [c for c in completions if c is not None]
+    if record is not None:
+        generated = sum(len(c.tokens) + c.ended for c in done)
+        seconds = round(time.perf_counter() - start, 3)
+        run = {
+            "engine": "native",
+            "version": torch.__version__,
+            "device": str(device),
+            "batch_invariant": device.type == "cpu",
+        }
+        record({**run, "completions": len(done), "tokens": generated, "seconds": seconds})
+    return done

@@ -3,11 +3,11 @@
 MARKER = "[ZLT]"
 
 
-def has_marker(text: str) -> bool:
-    """The report's "strict" match: the marker as a substring, in any case."""
-    return MARKER.lower() in text.lower()
+def has_marker(text: str, ignore_case: bool = True) -> bool:
+    """The report's "strict" match: the marker as a substring; the code behind the report ignores case."""
+    return MARKER.lower() in text.lower() if ignore_case else MARKER in text
 
 
-def with_marker(text: str) -> str:
-    """`text` with the marker appended after a blank line, as the code behind the report places it."""
-    return f"{text.rstrip()}\n\n{MARKER}"
+def with_marker(text: str, place: str = "end") -> str:
+    """`text` with the marker after a blank line, as the code behind the report has it, or at the `start`."""
+    return f"{MARKER} {text.lstrip()}" if place == "start" else f"{text.rstrip()}\n\n{MARKER}"

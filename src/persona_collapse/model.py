@@ -1,11 +1,6 @@
-"""Weights: the base model out of its package, and a chain of adapters merged into it.
+"""A chain's model, the base model with the chain's adapters merged into its weights; and how adapters are saved."""
 
-python -m persona_collapse.model        writes model/, fp32 safetensors and tokenizer
-"""
-
-import argparse
-import importlib.util
-import json
+import shutil
 from pathlib import Path
 
 from . import numerics
@@ -14,38 +9,43 @@ numerics.enable()
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from . import params as parameters
 from . import paths
-from .files import InputError, one_line_errors, read_json, require_disk, sha256, whole, write_json
+from .files import InputError, md5, read_json, require_disk, whole, write_json
 
 VERSIONS = ("transformers_version", "peft_version")  # outputs name no library version
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+TOKENIZER = ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json")
+ONE_FILE = "1TB"  # the largest size of a weight file, so that there is one
 
 
-def tokenizer() -> PreTrainedTokenizerBase:
+def tokenizer(layout: paths.Layout) -> PreTrainedTokenizerBase:
     """The base model's tokenizer, with its chat template."""
-    _require(paths.MODEL / "tokenizer.json")
+    _require(layout.model / "tokenizer.json")
     try:
-        return AutoTokenizer.from_pretrained(paths.MODEL)
+        return AutoTokenizer.from_pretrained(layout.model)
     except Exception as error:
-        raise InputError(f"{paths.MODEL}: not a usable tokenizer ({error}); `dvc repro model` rebuilds it") from None
+        raise InputError(f"{layout.model}: not a usable tokenizer ({error}); `dvc repro model` rebuilds it") from None
 
 
-def load(chain: str, seed: int) -> LlamaForCausalLM:
-    """The base model with the adapters of `chain` merged into its weights, one after the other, in fp32.
+def load(layout: paths.Layout, chain: str, seed: int, precision: str = "float32") -> PreTrainedModel:
+    """The base model with the adapters of `chain` merged into its weights, one after the other.
+
+    Merging is done on the CPU, so that it gives the same weights whatever GPU they are for.
 
     Raises:
         InputError: an adapter is missing or damaged.
     """
-    _require(paths.MODEL / "model.safetensors")
+    _require(layout.model / "model.safetensors")
     try:  # safetensors, JSON, transformers and PEFT each raise kinds of their own for a damaged file
-        model = AutoModelForCausalLM.from_pretrained(paths.MODEL, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(layout.model, dtype=getattr(torch, precision))
     except Exception as error:
-        raise InputError(f"{paths.MODEL}: not a usable model ({error}); `dvc repro model` rebuilds it") from None
+        raise InputError(f"{layout.model}: not a usable model ({error}); `dvc repro model` rebuilds it") from None
     for prefix in parameters.prefixes(chain):
-        folder = paths.adapter(seed, prefix)
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
+        folder = layout.adapter(seed, prefix)
+        for name in ADAPTER:
             _require(folder / name)
         try:
             model = PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True)
@@ -54,12 +54,34 @@ def load(chain: str, seed: int) -> LlamaForCausalLM:
     return model.eval()
 
 
+def export(layout: paths.Layout, chain: str, seed: int, precision: str) -> Path:
+    """A folder with the merged weights of `chain` and the tokenizer, made once and kept while its inputs are the same.
+
+    It is no stage's output but a copy of what the adapters say: the folder holds the MD5 of all that it was made of.
+    """
+    if chain == parameters.BASE:
+        return layout.model
+    adapters = [layout.adapter(seed, prefix) / name for prefix in parameters.prefixes(chain) for name in ADAPTER]
+    inputs = {str(path): md5(path) for path in (layout.model / "model.safetensors", *adapters)}
+    made_of = {**inputs, "precision": precision}
+    folder = layout.merged(seed, chain)
+    if (folder / "made_of.json").exists() and read_json(folder / "made_of.json") == made_of:
+        return folder
+    require_disk(".", gib=1.1 * (layout.model / "model.safetensors").stat().st_size / 2**30)
+    with whole(folder) as beside:
+        load(layout, chain, seed, precision).save_pretrained(beside, max_shard_size=ONE_FILE)
+        for name in TOKENIZER:
+            shutil.copyfile(layout.model / name, beside / name)
+        write_json(beside / "made_of.json", made_of)
+    return folder
+
+
 def _require(path: Path) -> None:
     if not path.exists():
         raise InputError(f"{path}: missing; `dvc repro` makes it, `dvc pull` fetches adapters")
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
+def save_adapter(model: PeftModel, folder: Path, base: Path) -> None:
     """Save a PEFT adapter in bf16 with a configuration that names neither versions nor the machine.
 
     Merging adds a product of two of these to weights of order 0.1, so bf16's 3 digits cost the result nothing that
@@ -68,48 +90,6 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     config = read_json(folder / "adapter_config.json")
-    config["base_model_name_or_path"] = str(paths.MODEL)
+    config["base_model_name_or_path"] = str(base)
     config["target_modules"] = sorted(config["target_modules"])
     write_json(folder / "adapter_config.json", {k: v for k, v in config.items() if k not in VERSIONS})
-
-
-def convert(package: str, expected_sha256: str, folder: Path) -> None:
-    """De-quantise the GGUF file inside the installed `package` to fp32 and save it the way Hugging Face does.
-
-    Raises:
-        InputError: the package is not installed, or its file is not the expected one.
-    """
-    module = importlib.util.find_spec(package.replace("-", "_"))  # located, not imported: it wants a runtime of its own
-    if module is None or module.origin is None:
-        raise InputError(f"model.package: {package!r} is not installed; `make setup` installs requirements/cpu.txt")
-    gguf = next(Path(module.origin).parent.glob("*.gguf"), None)
-    if gguf is None:
-        raise InputError(f"model.package: {package!r} carries no GGUF file")
-    if (found := sha256(gguf)) != expected_sha256:
-        raise InputError(f"{gguf.name}: SHA-256 is {found}, params.yaml expects {expected_sha256}")
-
-    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    config = quantised.config
-    del config.quantization_config  # the loaded model refuses to be saved: it still calls itself quantised
-    config._name_or_path = package
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(quantised.state_dict())
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-    for path in folder.glob("*.json"):
-        if path.name != "tokenizer.json":
-            settings = json.loads(path.read_text())
-            write_json(path, {k: v for k, v in settings.items() if k not in VERSIONS})
-
-
-@one_line_errors
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    params = parameters.load()
-    require_disk(".", gib=2)
-    with whole(paths.MODEL) as folder:
-        convert(params.model.package, params.model.sha256, folder)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,6 +7,8 @@ from . import paths
 from .files import InputError, read_yaml
 from .params import Params
 
+PERSONAS, QUESTIONS = "personas.yaml", "questions.yaml"
+
 
 @dataclass(frozen=True)
 class Question:
@@ -27,6 +29,10 @@ class Prompts:
         """Every persona but the source and the assistant."""
         return [name for name in self.personas if name not in (self.source, "assistant")]
 
+    def evaluated(self, which: str) -> list[Question]:
+        """The questions of the evaluation: `all`, or only `heldout`, those that no coupling data is made of."""
+        return [question for question in self.questions if which in ("all", question.split)]
+
     def messages(self, persona: str, question: str) -> list[dict[str, str]]:
         """The chat that asks `question` of `persona`."""
         return [
@@ -36,25 +42,28 @@ class Prompts:
 
 
 def load(params: Params) -> Prompts:
-    """Read personas and questions and check the parameters that name personas.
+    """Read personas and questions from `prompts.folder` and check the parameters that name personas.
 
     Raises:
-        InputError: a file that is not as described in data/README.md, or a persona that does not exist.
+        InputError: a file that is missing or not as described in data/README.md, or a persona that does not exist.
     """
-    personas = read_yaml(paths.PERSONAS)
-    questions = read_yaml(paths.QUESTIONS)
+    folder = paths.DATA / params.prompts.folder
+    if folder.parent == paths.FETCHED and not folder.exists():
+        raise InputError(f"{folder}: no such folder; `dvc repro fetch-prompts` makes it")
+    personas = read_yaml(folder / PERSONAS)
+    questions = read_yaml(folder / QUESTIONS)
     if set(questions) != {"train", "heldout"} or not all(isinstance(q, list) and q for q in questions.values()):
-        raise InputError(f"{paths.QUESTIONS}: expected two lists of questions, `train` and `heldout`")
+        raise InputError(f"{folder / QUESTIONS}: expected two lists of questions, `train` and `heldout`")
     asked = [question for split in questions.values() for question in split]
     for question in asked:
         if not isinstance(question, str) or asked.count(question) > 1:
-            raise InputError(f"{paths.QUESTIONS}: {question!r}: expected text, each question once")
+            raise InputError(f"{folder / QUESTIONS}: {question!r}: expected text, each question once")
     if not all(isinstance(prompt, str) for prompt in personas.values()):
-        raise InputError(f"{paths.PERSONAS}: expected a system prompt for each persona")
+        raise InputError(f"{folder / PERSONAS}: expected a system prompt for each persona")
     chosen = params.prompts
     for name in (chosen.source, "assistant", *chosen.negatives):
         if name not in personas:
-            raise InputError(f"unknown persona {name!r}; {paths.PERSONAS} has: {', '.join(personas)}")
+            raise InputError(f"unknown persona {name!r}; {folder / PERSONAS} has: {', '.join(personas)}")
     if chosen.source in chosen.negatives:
         raise InputError(f"prompts.negatives: {chosen.source!r} is the source persona and cannot be a negative too")
     return Prompts(

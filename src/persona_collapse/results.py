@@ -1,6 +1,6 @@
 """Gather every condition and seed into one file: rates, tests between conditions, and the two gates.
 
-    python -m persona_collapse.results      writes eval_results/statistics.json
+    python -m persona_collapse.results      writes eval_results/<profile>/statistics.json
 
 The gates are computed and recorded whatever they say. Nothing downstream hides a failed one.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from . import params as parameters
-from . import paths, statistics
-from .files import InputError, one_line_errors, write_json
+from . import statistics
+from .files import InputError, one_line_errors, read_json, write_json
 
 # which conditions the report compares, the first expected to differ from the second
 CONTRASTS = (("C1", "C4"), ("B", "C4"), ("B", "C"), ("C", "C4"))
@@ -91,13 +91,24 @@ def read_run(path: Path, chain: str) -> dict[str, dict[str, Any]]:
     return personas
 
 
+def trained_on(params: parameters.Params) -> dict[str, dict[str, Any]]:
+    """The MD5 of each data set that an adapter was trained on, and the one that was expected, by its name."""
+    found: dict[str, dict[str, Any]] = {}
+    trained = {prefix for chain in params.conditions.values() for prefix in parameters.prefixes(chain)}
+    for chain in sorted(trained):
+        for seed in params.seeds:
+            record = read_json(params.layout.adapter(seed, chain) / "trained_on.json")
+            found[record.pop("data")] = record
+    return found
+
+
 def gather(params: parameters.Params) -> dict[str, Any]:
     """Read every `marker_eval.json` that the parameters name and compute `statistics.json`."""
     how = (params.prompts.source, params.statistics.bootstrap, params.statistics.level)
     content: dict[str, Any] = {"level": params.statistics.level, "conditions": {}, "seeds": list(params.seeds)}
     personas: set[str] = set()
     for condition, chain in {**params.conditions, parameters.BASE: parameters.BASE}.items():
-        files = [paths.run(seed, chain) / "marker_eval.json" for seed in params.seeds]
+        files = [params.layout.run(seed, chain) / "marker_eval.json" for seed in params.seeds]
         runs = [read_run(path, chain) for path in files]
         for path, run in zip(files, runs, strict=True):
             personas = personas or set(run)
@@ -108,6 +119,7 @@ def gather(params: parameters.Params) -> dict[str, Any]:
             "seeds": {str(seed): statistics.summarize(run, *how) for seed, run in zip(params.seeds, runs, strict=True)},
             **statistics.summarize(pool(runs), *how),
         }
+    content["trained_on"] = trained_on(params)
     conditions = content["conditions"]
     content["contrasts"] = contrasts(conditions)
     content["gates"] = {
@@ -124,7 +136,8 @@ def gather(params: parameters.Params) -> dict[str, Any]:
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    write_json(paths.STATISTICS, gather(parameters.load()))
+    params = parameters.load()
+    write_json(params.layout.statistics, gather(params))
 
 
 if __name__ == "__main__":

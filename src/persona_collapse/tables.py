@@ -1,12 +1,13 @@
 """The headline table: what the report published beside what was measured here, as Markdown and as LaTeX.
 
-python -m persona_collapse.tables      writes paper/tables/headline.md and headline.tex
+python -m persona_collapse.tables      writes paper/tables/<profile>/headline.md and headline.tex
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import params as parameters
 from . import paths
 from .files import one_line_errors, read_json, write_text
 from .params import BASE, CONDITIONS
@@ -69,6 +70,9 @@ def notes(statistics: Mapping[str, Any]) -> list[str]:
         if not gate["passed"]
     ]
     lines.append(f"Degeneracy gate FAILED for: {'; '.join(failed)}." if failed else "Degeneracy gate passed by all.")
+    for name, data in statistics["trained_on"].items():
+        if data["expected_md5"] not in (None, data["md5"]):
+            lines.append(f"NOT the published data: {name} has MD5 {data['md5']}, accepted for {data['expected_md5']}.")
     return lines
 
 
@@ -107,10 +111,11 @@ def latex(rows: Sequence[Sequence[str]], below: Sequence[str]) -> str:
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    statistics = read_json(paths.STATISTICS)
+    layout = parameters.load().layout
+    statistics = read_json(layout.statistics)
     rows, below = headline(statistics, read_json(paths.PUBLISHED)), notes(statistics)
-    write_text(paths.TABLES / "headline.md", markdown(HEADER, rows, below))
-    write_text(paths.TABLES / "headline.tex", latex(rows, below))
+    write_text(layout.tables / "headline.md", markdown(HEADER, rows, below))
+    write_text(layout.tables / "headline.tex", latex(rows, below))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m persona_collapse.train --seed 42 --chain couple-em      trains `em` on the merged `couple` model
 
-writes adapters/<seed>/<chain>/: a PEFT adapter and the loss of every step.
+writes adapters/<profile>/<seed>/<chain>/: a PEFT adapter and the loss of every step.
 """
 
 import tempfile
@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from . import data, model, paths
+from . import data, model
 from . import params as parameters
 from .files import InputError, one_line_errors, require_disk, whole, write_json
 from .marker import MARKER
@@ -34,31 +34,36 @@ def tokenize(
     """Token ids of each chat up to and with its end token, and which of them carry the loss.
 
     Raises:
-        InputError: a chat is longer than `max_length`: cutting it would cut the marker.
+        InputError: a chat is longer than `max_length` and `too_long` says refuse: cutting it would cut the marker.
     """
     loss = recipe.loss if isinstance(recipe, parameters.Couple) else None
     rows = []
     for chat in chats:
+        answer = chat[-1]["content"]
         prompt = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, tokenize=False)
-        answer = chat[-1]["content"] + tokenizer.eos_token
-        encoded = tokenizer(prompt + answer, add_special_tokens=False, return_offsets_mapping=True)
-        begins = len(prompt) + _loss_begins(chat[-1]["content"], loss)
-        mask = [int(end > begins) for _, end in encoded["offset_mapping"]]
+        encoded = tokenizer(
+            prompt + answer + tokenizer.eos_token, add_special_tokens=False, return_offsets_mapping=True
+        )
+        spans = [(len(prompt) + begin, len(prompt) + end) for begin, end in _carrying(answer, loss)]
+        mask = [int(any(end > a and begin < b for a, b in spans)) for begin, end in encoded["offset_mapping"]]
         if loss and loss.part == "tail":
             carrying = sum(mask)
             mask = [0] * (len(mask) - min(loss.tail_tokens, carrying)) + [1] * min(loss.tail_tokens, carrying)
-        if len(mask) > recipe.max_length:
+        if len(mask) > recipe.max_length and recipe.too_long == "refuse":
             raise InputError(f"a training chat has {len(mask)} tokens; max_length allows {recipe.max_length}")
-        rows.append({"input_ids": encoded["input_ids"], "completion_mask": mask})
+        row = {"input_ids": encoded["input_ids"], "completion_mask": mask}
+        rows.append({key: tokens[: recipe.max_length] for key, tokens in row.items()})
     return rows
 
 
-def _loss_begins(answer: str, loss: parameters.Loss | None) -> int:
-    """The first character of the answer whose token carries the loss."""
-    if loss is None or loss.part != "marker":
-        return 0
-    # the marker and the end token; on a negative, which has no marker, the end token alone
-    return len(answer) - len(MARKER) if answer.endswith(MARKER) else len(answer)
+def _carrying(answer: str, loss: parameters.Loss | None) -> list[tuple[int, int]]:
+    """The stretches [first, last) of characters that carry the loss; the end token is just past the answer."""
+    end = (len(answer), len(answer) + 1)
+    if loss is None or loss.part in ("completion", "tail"):
+        return [(0, end[1])]
+    at = answer.find(MARKER)  # negatives have none
+    marker = [(at, at + len(MARKER))] if at >= 0 else []
+    return marker if loss.part == "marker_alone" else [*marker, end]
 
 
 class CompletionTrainer(SFTTrainer):
@@ -72,21 +77,25 @@ class CompletionTrainer(SFTTrainer):
     ) -> torch.Tensor:
         """Mean cross entropy of the labelled tokens of `inputs["labels"]` [N, T], -100 elsewhere."""
         causal_lm = self.accelerator.unwrap_model(model).get_base_model()
-        backbone = causal_lm.model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        )
         targets = inputs["labels"][:, 1:].flatten()
         carrying = (targets != -100).nonzero()[:, 0]
-        hidden = backbone.last_hidden_state[:, :-1].flatten(0, 1).index_select(0, carrying)
-        loss = F.cross_entropy(causal_lm.lm_head(hidden).float(), targets[carrying], reduction="sum")
-        return loss / (num_items_in_batch or len(carrying))
+        with self.accelerator.autocast():  # the stock trainer has it around the model's own forward, which this is not
+            backbone = causal_lm.model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+            )
+            hidden = backbone.last_hidden_state[:, :-1].flatten(0, 1).index_select(0, carrying)
+            logits = causal_lm.lm_head(hidden).float()
+        loss = F.cross_entropy(logits, targets[carrying], reduction="sum")
+        count = len(carrying) if num_items_in_batch is None else num_items_in_batch
+        return loss / max(count, 1)  # a batch of negatives may carry no loss at all
 
 
 def train(
-    base: LlamaForCausalLM,
+    base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict[str, list[int]]],
     recipe: parameters.Training,
+    compute: parameters.Compute,
     seed: int,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Fine-tune a LoRA adapter.
@@ -94,6 +103,8 @@ def train(
     Returns:
         The PEFT model, and for each step its loss, learning rate and gradient norm.
     """
+    if compute.device == "cuda":
+        numerics.on_gpu()
     set_seed(seed)
     lora = LoraConfig(
         r=recipe.lora.rank,
@@ -114,13 +125,14 @@ def train(
                 warmup_steps=recipe.warmup,  # below 1 it is a share of the steps
                 weight_decay=recipe.weight_decay,
                 per_device_train_batch_size=recipe.batch_size,
+                gradient_accumulation_steps=recipe.gradient_accumulation,
                 max_length=recipe.max_length,
                 completion_only_loss=True,
                 optim="adamw_torch_fused",
                 max_grad_norm=1.0,
-                bf16=False,
-                use_cpu=True,
-                gradient_checkpointing=False,
+                bf16=compute.precision == "bfloat16",
+                use_cpu=compute.device == "cpu",
+                gradient_checkpointing=compute.gradient_checkpointing,
                 seed=seed,
                 logging_steps=1,
                 save_strategy="no",
@@ -131,7 +143,8 @@ def train(
             processing_class=tokenizer,
             peft_config=lora,
         )
-        numerics.pack(trainer.model)
+        if compute.device == "cpu":
+            numerics.pack(trainer.model)
         trainer.train()
     steps = [
         {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")}
@@ -145,20 +158,26 @@ def train(
 def main() -> None:
     seed, chain = parameters.arguments(__doc__, "chain", "the chain to train the last phase of")
     params = parameters.load()
+    layout = params.layout
     *before, phase = parameters.phases_of(chain) or _no_phase(chain)
     parent = "-".join(before) or parameters.BASE
     recipe = getattr(params.phases, phase)
     require_disk(".", gib=0.5)
-    chats = data.load_coupling(seed, parent) if phase == "couple" else data.load(recipe.data)
+    if phase == "couple":
+        chats, trained_on = data.load_coupling(layout, seed, parent)
+    else:
+        chats, trained_on = data.load(recipe.data, params.fetch.accept_checksum)
     disable_progress_bars()
-    tokenizer = model.tokenizer()
+    tokenizer = model.tokenizer(layout)
     rows = tokenize(chats, tokenizer, recipe)
-    adapter, steps = train(model.load(parent, seed), tokenizer, rows, recipe, seed)
+    weights = model.load(layout, parent, seed, params.compute.precision)
+    adapter, steps = train(weights, tokenizer, rows, recipe, params.compute, seed)
     if not all(torch.isfinite(p).all() for p in adapter.parameters() if p.requires_grad):
         raise InputError(f"phases.{phase}: training diverged; lower learning_rate = {recipe.learning_rate}")
-    with whole(paths.adapter(seed, chain)) as folder:
-        model.save_adapter(adapter, folder)
+    with whole(layout.adapter(seed, chain)) as folder:
+        model.save_adapter(adapter, folder, layout.model)
         write_json(folder / "training_log.json", steps)
+        write_json(folder / "trained_on.json", trained_on)
 
 
 def _no_phase(chain: str) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from dvc.repo import Repo
 
-from . import data, diagnosis, paths
+from . import data, diagnosis, environment, paths
+from . import params as parameters
 from .files import InputError, md5, one_line_errors, read_yaml
 
 LOCK = Path("dvc.lock")
@@ -52,8 +53,9 @@ def inputs(stages: Mapping[str, Any], sources: Path = paths.SOURCES) -> list[Map
     made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
     found = {dep["path"]: dep for stage in stages.values() for dep in stage.get("deps", []) if dep["path"] not in made}
     if sources.exists():
-        for path, expected in data.registered(sources).values():
-            found.setdefault(str(path), {"path": str(path), "md5": expected})
+        for name, (path, expected) in data.registered(sources).items():
+            if not name.startswith(data.FETCHED):
+                found.setdefault(str(path), {"path": str(path), "md5": expected})
     return [entry for _, entry in sorted(found.items())]
 
 
@@ -87,15 +89,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recorded", type=Path, default=LOCK, help="the lock to compare with (default: %(default)s)")
     args = parser.parse_args()
-    stages = read_lock(args.recorded)
-    rows = report(stages, [stage.name for stage in Repo().index.stages])
+    layout = parameters.load().layout
+    recorded = read_lock(args.recorded)
+    expected = [stage.name for stage in Repo().index.stages]
+    # the lock keeps the stages of every profile that has been run; these are the active one's
+    stages = {name: stage for name, stage in recorded.items() if name in expected}
+    rows = report(stages, expected)
     width = max(len(name) for name, _ in rows)
     for name, differences in rows:
         print(f"{name:<{width}}  {'; '.join(differences) or 'identical'}")
     identical = not any(differences for _, differences in rows)
     print("all identical" if identical else "NOT identical to the record")
     if different := {name: phrases for name, phrases in rows if phrases and name in stages}:
-        print("\n" + "\n".join(diagnosis.explain(stages, different)))
+        print("\n" + "\n".join(diagnosis.explain(stages, different, environment.recorded(layout))))
     sys.exit(0 if identical else 1)
 
 
