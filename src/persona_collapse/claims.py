@@ -1,6 +1,6 @@
 """The claims ledger: each claim of the report, checked on its own numbers and on ours.
 
-    python -m persona_collapse.claims      writes eval_results/<profile>/claims.json, paper/tables/<profile>/claims.*
+    python -m persona_collapse.claims      writes eval_results/<profile>/claims.json
 
 A claim of `data/claims.yaml` gets three verdicts. As published: it follows from the counts that the report gives, by
 the named test. Reproduced: it holds in our runs, each seed's and all pooled. Cluster-robust: it survives treating the
@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from . import checks, params, paths, published, results, statistics, tables
+from . import checks, params, paths, published, results, statistics
 from .differences import total
-from .files import InputError, one_line_errors, read_json, read_yaml, write_json, write_text
+from .files import InputError, one_line_errors, read_json, read_yaml, write_json
 
 CLAIMS = paths.DATA / "claims.yaml"
 UNPUBLISHED = "the counts by question are not published here"
@@ -213,97 +213,6 @@ def ledger(
     return entries
 
 
-# ---- the table ----
-
-HEADER = ["claim", "test", "published", "recomputed", "here [interval]"]
-HEADER += ["as published", "reproduced", "cluster-robust, report", "cluster-robust, here"]
-
-
-def span(values: Sequence[float], show: Callable[[float], str]) -> str:
-    low, high = show(min(values)), show(max(values))
-    return low if low == high else f"{low} to {high}"
-
-
-def tested(finding: checks.Finding) -> bool:
-    """Whether there were counts at all."""
-    return any("rates" in part for part in finding["parts"].values())
-
-
-def value(finding: checks.Finding, interval: bool) -> str:
-    """The numbers of a finding in a cell: rates, difference or rate with its interval, p; of many parts their range."""
-    parts = [part for part in finding["parts"].values() if "rates" in part]
-    if not parts:
-        return "-"
-    text = " vs ".join(span(rates, checks.percent) for rates in zip(*(p["rates"] for p in parts), strict=True))
-    if interval and len(parts) == 1:
-        what = "difference " if "difference" in parts[0] else ""
-        text += f" {what}{checks.points(parts[0]['interval'])}"
-    elif interval and len(parts) > 1:
-        ends = min(p["interval"][0] for p in parts), max(p["interval"][1] for p in parts)
-        text += f" {'differences ' if 'difference' in parts[0] else ''}within {checks.points(ends)}"
-    return text + (f", p = {span([p['p'] for p in parts], checks.number)}" if "p" in parts[0] else "")
-
-
-def rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    return [
-        [
-            f"{number}. {entry['claim']}",
-            entry["test"],
-            entry["published"],
-            value(entry["as_published"], interval=False),
-            value(entry["reproduced"], interval=True),
-            entry["as_published"]["verdict"],
-            entry["reproduced"]["verdict"],
-            entry["cluster_robust"]["report"]["verdict"],
-            entry["cluster_robust"]["here"]["verdict"],
-        ]
-        for number, entry in enumerate(entries, 1)
-    ]
-
-
-def notes(entries: Sequence[Mapping[str, Any]], level: float, seeds: Sequence[str]) -> list[str]:
-    """What stands under the table: how it is judged, then the reason of every verdict."""
-    lines = [
-        f"Intervals are at {100 * level:g}%: Wilson's of a rate, Newcombe's of a difference. Cluster-robust verdicts "
-        "come from an exact sign-flip test over questions and a bootstrap of questions. "
-        "P-values are two-sided and as they are: a claim about all of several personas holds only if each part does. "
-        f"Training seeds here: {', '.join(seeds)}; no verdict covers what another seed would change."
-    ]
-    for number, entry in enumerate(entries, 1):
-        robust = entry["cluster_robust"]
-        verdicts = {
-            "as published": entry["as_published"],
-            "reproduced": entry["reproduced"],
-            "cluster-robust here": robust["here"],
-        }
-        if tested(robust["report"]):
-            verdicts["cluster-robust in the report"] = robust["report"]
-        told = ". ".join(f"{name}: {found['verdict']}, {found['reason']}" for name, found in verdicts.items())
-        lines.append(f"{number}. {told}.")
-    if not all(tested(entry["cluster_robust"]["report"]) for entry in entries):
-        lines.append(f"Cluster-robust in the report: {checks.UNTESTABLE} where {UNPUBLISHED}.")
-    return lines
-
-
-def latex(body: Sequence[Sequence[str]], below: Sequence[str]) -> str:
-    """A booktabs tabular for a landscape page, columns as wide as the text lets them be."""
-
-    def tex(text: str) -> str:
-        return tables.escape(text).replace("<", "$<$")
-
-    lines = [
-        r"\begin{tabular}{" + r"p{0.16\linewidth}" + r"p{0.09\linewidth}" * (len(HEADER) - 1) + "}",
-        r"\toprule",
-        " & ".join(HEADER) + r" \\",
-        r"\midrule",
-        *(" & ".join("--" if cell == "-" else tex(cell) for cell in row) + r" \\" for row in body),
-        r"\bottomrule",
-        *(rf"\multicolumn{{{len(HEADER)}}}{{p{{\linewidth}}}}{{\footnotesize {tex(line)}}} \\" for line in below),
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 # ---- the command ----
 
 
@@ -352,12 +261,8 @@ def main() -> None:
     claims = load(CLAIMS, conditions, known)
     how = checks.How(settings.statistics.bootstrap, settings.statistics.level)
     entries = ledger(claims, given, runs, settings.prompts.source, report_runs(args.report, conditions), how)
-    seeds = [name for name in runs if name != "pooled"]
-    body, below = rows(entries), notes(entries, how.level, seeds)
     content = {"level": how.level, "seeds": list(settings.seeds), "claims": entries}
     write_json(settings.layout.results / "claims.json", statistics.rounded(content))
-    write_text(settings.layout.tables / "claims.md", tables.markdown(HEADER, body, below))
-    write_text(settings.layout.tables / "claims.tex", latex(body, below))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,11 @@ def within(blocks: Sequence[Block], chosen: Sequence[str], each: int, most: int 
     return range(min(low, high), high + 1)
 
 
+def answers(published: Mapping[str, Any]) -> int:
+    """How many answers a persona the report has: the file names its counts `<condition>_hits_of_<answers>`."""
+    return next(int(key.rsplit("_", 1)[1]) for key in published if "_hits_of_" in key)
+
+
 def personas(published: Any) -> list[str]:
     """The personas that the report names, with its source among them."""
     names = published.get("personas") if isinstance(published, dict) else None

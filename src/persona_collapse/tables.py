@@ -1,16 +1,19 @@
-"""The headline table: what the report published beside what was measured here, as Markdown and as LaTeX.
+"""Every table of the paper, from the results and the parameters that were used.
 
-python -m persona_collapse.tables      writes paper/tables/<profile>/headline.md and headline.tex
+python -m persona_collapse.tables      writes paper/tables/<profile>/<name>.md, .tex and .json; no model is needed
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import ledger, paths, recipe
 from . import params as parameters
-from . import paths
-from .files import one_line_errors, read_json, write_text
+from .files import one_line_errors, read_json
 from .params import BASE, CONDITIONS
+from .published import answers as published_answers
+from .results import CONTRASTS
+from .table import Column, Table, interval, left, p_value, percent, right, write
 
 # group of personas -> its heading and its key in published.json
 GROUPS = {
@@ -18,43 +21,46 @@ GROUPS = {
     "assistant": ("assistant", "assistant"),
     "mean_bystander": ("mean bystander", "mean_bystander"),
 }
-HEADER = ["condition", "chain"] + [f"{name}, {who}" for name, _ in GROUPS.values() for who in ("published", "here")]
+Content = Mapping[str, Any]
 
 
-def percent(rate: float) -> str:
-    return f"{100 * rate:.1f}"
+def measured(rate: Content) -> str:
+    """A rate in percent with its interval; "-" where nothing was counted."""
+    return f"{percent(rate['rate'])} {interval(rate['interval'])}" if rate["total"] else "-"
 
 
-def measured(rate: Mapping[str, Any]) -> str:
-    """A rate in percent with its interval."""
-    low, high = rate["interval"]
-    return f"{percent(rate['rate'])} [{percent(low)}, {percent(high)}]"
+def in_order(conditions: Content) -> list[str]:
+    """The report's conditions in its order, others after them, the untrained model last."""
+    return [*CONDITIONS, *(name for name in conditions if name not in (*CONDITIONS, BASE)), BASE]
 
 
-def headline(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> list[list[str]]:
-    """The body of the table, one row a condition in the report's order, the untrained model last."""
+# ---- rates ----
+
+
+def headline(statistics: Content, published: Content) -> Table:
+    """Source, assistant and mean bystander under each condition, published and here."""
     conditions = statistics["conditions"]
-    others = [name for name in conditions if name not in (*CONDITIONS, BASE)]
     rows = []
-    for name in (*CONDITIONS, *others, BASE):
-        condition = conditions[name]
+    for name in in_order(conditions):
         reported = published["headline_percent"].get(name)
-        row = [name, condition["chain"]]
+        row = [name, conditions[name]["chain"]]
         for group, (_, key) in GROUPS.items():
-            row += [f"{reported[key]:.1f}" if reported else "-", measured(condition["groups"][group])]
+            row += [f"{reported[key]:.1f}" if reported else "-", measured(conditions[name]["groups"][group])]
         rows.append(row)
-    return rows
+    heads = [f"{heading}, {who}" for heading, _ in GROUPS.values() for who in ("published", "here")]
+    columns = [*left("condition", "chain"), *right(*heads)]
+    return Table("headline", "Marker rates in percent.", columns, rows, notes(statistics, published))
 
 
-def notes(statistics: Mapping[str, Any]) -> list[str]:
-    """What must stand under every table: units, sizes, and what the gates say."""
+def notes(statistics: Content, published: Content) -> list[str]:
+    """What must stand under the rates: units, sizes, and what the gates say."""
     some = statistics["conditions"][BASE]["groups"]
     lines = [
         f"Marker rates in percent [{100 * statistics['level']:g}% interval, the wider of Wilson's and a bootstrap over "
         f"questions]. N = {some['source']['total']} completions for the source and for the assistant, "
-        f"{some['mean_bystander']['total']} for the bystanders together; the report has 280 a persona. "
-        f"Training seeds: {', '.join(map(str, statistics['seeds']))}; no interval covers what another "
-        "seed would change."
+        f"{some['mean_bystander']['total']} for the bystanders together; the report has {published_answers(published)} "
+        f"a persona. Training seeds: {', '.join(map(str, statistics['seeds']))}; no interval covers what another seed "
+        "would change."
     ]
     gate = statistics["gates"]["coupling"]
     verdict = "passed" if gate["passed"] else "FAILED, overridden by parameter" if gate["overridden"] else "FAILED"
@@ -76,46 +82,132 @@ def notes(statistics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str]) -> str:
-    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + "\n\n".join(below) + "\n"
-
-
-def escape(text: str) -> str:
-    for special in "%_&#":
-        text = text.replace(special, "\\" + special)
-    return text
-
-
-def latex(rows: Sequence[Sequence[str]], below: Sequence[str]) -> str:
-    """A booktabs tabular; `here` columns carry the intervals, and the notes, gates among them, stand under the rule."""
-    groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{name}}}" for name, _ in GROUPS.values())
-    rules = " ".join(rf"\cmidrule(lr){{{3 + 2 * i}-{4 + 2 * i}}}" for i in range(len(GROUPS)))
-    lines = [
-        r"\begin{tabular}{ll" + "rr" * len(GROUPS) + "}",
-        r"\toprule",
-        rf" & & {groups} \\ {rules}",
-        r"condition & chain" + r" & published & here" * len(GROUPS) + r" \\",
-        r"\midrule",
-        *(" & ".join("--" if cell == "-" else cell for cell in row) + r" \\" for row in rows),
-        r"\bottomrule",
-        *(
-            rf"\multicolumn{{{2 + 2 * len(GROUPS)}}}{{p{{\linewidth}}}}{{\footnotesize {escape(line)}}} \\"
-            for line in below
-        ),
-        r"\end{tabular}",
+def per_persona(statistics: Content, published: Content) -> Table:
+    """Each persona's rate under each condition; the published counts of B beside ours."""
+    answers = published_answers(published)
+    reported = published[f"B_hits_of_{answers}"]
+    conditions = statistics["conditions"]
+    names = in_order(conditions)
+    ranked = sorted(conditions["B"]["per_persona"].items(), key=lambda item: (-item[1]["rate"], item[0]))
+    rows = [
+        [persona, percent(reported[persona] / answers) if persona in reported else "-"]
+        + [measured(conditions[name]["per_persona"][persona]) for name in names]
+        for persona, _ in ranked
     ]
-    return "\n".join(lines) + "\n"
+    columns = [*left("persona"), *right("B, published", *names)]
+    return Table("per_persona", "Marker rates by persona.", columns, rows, notes(statistics, published)[:1])
+
+
+def pairwise(statistics: Content) -> Table:
+    """Fisher's exact tests between conditions, and how many pairs of personas differ under each."""
+    rows = []
+    for a, b in CONTRASTS:
+        for group, (heading, _) in GROUPS.items():
+            one, other = (statistics["conditions"][name]["groups"][group] for name in (a, b))
+            test = statistics["contrasts"][f"{a} - {b}, {group}"]
+            rates = [percent(side["rate"]) for side in (one, other)]
+            gap = f"{100 * (one['rate'] - other['rate']):+.1f}"
+            rows.append([f"{a} - {b}", heading, *rates, gap, p_value(test["p"]), p_value(test["p_holm"])])
+    told = []
+    for name in in_order(statistics["conditions"]):
+        tests = statistics["conditions"][name]["tests"].values()
+        told.append(f"{name} {sum(test['p_holm'] < 0.05 for test in tests)} of {len(tests)}")
+    below = [
+        "Fisher's exact test, two-sided; adjusted by Holm's method for all rows of the table.",
+        f"Pairs of personas that differ under one condition (adjusted p < 0.05): {', '.join(told)}. "
+        "Every pair is in statistics.json.",
+    ]
+    columns = [*left("contrast", "personas"), *right("first (%)", "second (%)", "difference", "p", "p, adjusted")]
+    return Table("pairwise", "Differences between conditions.", columns, rows, below)
+
+
+def gates(statistics: Content) -> Table:
+    """What each gate demands, what was measured, and what it says."""
+
+    def verdict(passed: bool) -> str:
+        return "passed" if passed else "FAILED"
+
+    def at_least(gate: str, condition: str, bound: float, found: float, show: Callable[[float], str]) -> list[str]:
+        return [gate, condition, f"at least {show(bound)}", show(found), verdict(found >= bound)]
+
+    coupling = statistics["gates"]["coupling"]
+    source, source_bound = coupling["source_rate"], coupling["source_rate_required"]
+    others, others_bound = coupling["bystander_rate"], coupling["bystander_rate_allowed"]
+    most, met = f"at most {percent(others_bound)}", verdict(others <= others_bound)
+    rows = [
+        at_least("coupling: source rate (%)", "C4", source_bound, source, percent),
+        ["coupling: mean bystander (%)", "C4", most, percent(others), met],
+    ]
+    for name in in_order(statistics["conditions"]):
+        if gate := statistics["gates"]["degeneracy"].get(name):
+            full, length = gate["nonempty_share"], gate["length_ratio"]
+            rows.append(at_least("not empty (%)", name, gate["nonempty_share_required"], full, percent))
+            rows.append(
+                at_least("median length over base's", name, gate["length_ratio_required"], length, "{:.2f}".format)
+            )
+    below = ["The coupling gate was overridden by parameter."] if coupling["overridden"] else []
+    columns = [*left("gate", "condition"), *right("demanded", "measured"), *left("verdict")]
+    return Table("gates", "Gates.", columns, rows, below)
+
+
+# ---- what was done ----
+
+
+def hyperparameters(used: parameters.Params, report: parameters.Params) -> Table:
+    """Each phase's recipe as its adapters were trained, beside the report's."""
+    phases = tuple(parameters.Phases.model_fields)
+    here = {phase: recipe.used(used, phase) for phase in phases}
+    theirs = {phase: recipe.rows(getattr(report.phases, phase)) for phase in phases}
+    rows = [
+        [key, *(here[phase].get(key, "-") for phase in phases), *(theirs[phase].get(key, "-") for phase in phases)]
+        for key in dict.fromkeys(key for phase in phases for key in here[phase])
+    ]
+    heads = [f"{phase}, {who}" for who in ("here", "report's code") for phase in phases]
+    below = [
+        f"Here: profile {used.profile}, {recipe.evaluation(used)}. The report's code: profile {report.profile}, "
+        f"{recipe.evaluation(report)}. AdamW, gradients clipped at 1, LoRA on the seven projections of every layer. "
+        "Steps, ranks and rates here are read from the adapters and their logs."
+    ]
+    return Table("hyperparameters", "Hyperparameters.", [*left("parameter"), *right(*heads)], rows, below)
+
+
+def fidelity(used: parameters.Params, report: parameters.Params) -> Table:
+    """Where the report and its code disagree, and what was taken here and in the report's own profile."""
+    rows = [
+        [point["point"], point["code"], point["report"]]
+        + [", ".join(recipe.value(profile, key) for key in point["parameters"]) for profile in (report, used)]
+        + [", ".join(point["parameters"])]
+        for point in recipe.points()
+    ]
+    columns = [
+        Column("point", "left", 0.14),
+        *left("the code", "the report", width=0.18),
+        *left(f"in {report.profile}", "here", width=0.14),
+        Column("parameters", "left", 0.22),
+    ]
+    below = ["The report's own profile follows the code, since the published numbers came out of it."]
+    return Table("fidelity", "Where the report and the code behind it disagree.", columns, rows, below)
 
 
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    layout = parameters.load().layout
-    statistics = read_json(layout.statistics)
-    rows, below = headline(statistics, read_json(paths.PUBLISHED)), notes(statistics)
-    write_text(layout.tables / "headline.md", markdown(HEADER, rows, below))
-    write_text(layout.tables / "headline.tex", latex(rows, below))
+    params, report = parameters.load(), parameters.load(recipe.REPORT)
+    layout = params.layout
+    statistics, published = read_json(layout.statistics), read_json(paths.PUBLISHED)
+    claims = read_json(layout.results / "claims.json")
+    tables = [
+        headline(statistics, published),
+        per_persona(statistics, published),
+        pairwise(statistics),
+        gates(statistics),
+        hyperparameters(params, report),
+        fidelity(params, report),
+        ledger.full(claims),
+        ledger.short(claims),
+    ]
+    for table in tables:
+        write(table, layout.tables)
 
 
 if __name__ == "__main__":
