@@ -14,82 +14,110 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from . import params as parameters
 from . import paths
 from .files import one_line_errors, read_json, whole
+from .published import answers as published_answers
 
-WIDTH = 5.5  # inches
+WIDTH = 3.35  # inches, a column of the paper
 
 # Okabe and Ito's palette, distinct for the colour-blind
-COLOURS = {"source": "#0072B2", "assistant": "#E69F00", "mean_bystander": "#009E73"}
-LABELS = {"source": "source (confab)", "assistant": "assistant", "mean_bystander": "mean bystander"}
-CONDITIONS = {"C4": "C4\ncouple", "B": "B\nem, then couple", "C": "C\nbenign, then couple"}
-WHISKER: Any = {"fmt": "none", "ecolor": "#222222", "capsize": 2, "lw": 0.9}
-DIAMOND: Any = {"marker": "D", "ls": "none", "mfc": "white", "mec": "#222222", "ms": 4.5, "zorder": 4}
+COLOURS = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E73"}
+LABELS = {"source": "source", "assistant": "assistant", "mean_bystander": "mean bystander"}
+CONDITIONS = {"C4": "C4\ncouple", "B": "B\nem, couple", "C": "C\nbenign, couple"}
+GREY = "#8c8c8c"
+PUBLISHED: Any = {"marker": "D", "ls": "none", "mfc": "white", "mec": "#222222", "mew": 0.8, "ms": 4}
 STYLE: Any = {
     "font.size": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,
-    "savefig.dpi": 200,
+    "savefig.dpi": 300,
 }
 
 
-def _interval(rate: Mapping[str, Any]) -> list[list[float]]:
+def _ends(rate: Mapping[str, Any]) -> list[list[float]]:
     """Distances in percent from the rate to the ends of its interval, as matplotlib wants them."""
     low, high = rate["interval"]
     return [[max(0.0, 100 * (rate["rate"] - low))], [max(0.0, 100 * (high - rate["rate"]))]]
 
 
+def _point(axes: Axes, x: float, y: float, ends: Any, colour: str, along: str = "y", size: float = 4.5) -> None:
+    """A filled mark with its interval along one axis."""
+    axes.errorbar(x, y, **{f"{along}err": ends}, fmt="o", ms=size, color=colour, elinewidth=1, capsize=0, clip_on=False)
+
+
 def threeway(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> Figure:
-    """Grouped bars: source, assistant and mean bystander under C4, B and C; published rates as open diamonds."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
-    width = 0.26
+    """Source, assistant and mean bystander under C4, B and C; the published rates as open diamonds beside ours."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.5), layout="constrained")
     for offset, group in enumerate(LABELS):
         for place, name in enumerate(CONDITIONS):
             rate = statistics["conditions"][name]["groups"][group]
-            x = place + (offset - 1) * width
-            axes.bar(x, 100 * rate["rate"], width * 0.92, color=COLOURS[group])
-            axes.errorbar(x, 100 * rate["rate"], yerr=_interval(rate), **WHISKER)
+            x = place + (offset - 1) * 0.27
+            _point(axes, x - 0.05, 100 * rate["rate"], _ends(rate), COLOURS[group])
             key = "confab" if group == "source" else group
-            axes.plot(x, published["headline_percent"][name][key], clip_on=False, **DIAMOND)
+            axes.plot(
+                x + 0.07, published["headline_percent"][name][key], clip_on=False, **PUBLISHED | {"mec": COLOURS[group]}
+            )
+    for border in (0.5, 1.5):
+        axes.axvline(border, color="#d9d9d9", lw=0.6)
     axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()))
-    axes.set_ylabel("completions with [ZLT] (%)")
-    axes.set_ylim(0, 105)
-    axes.tick_params(axis="x", length=0, pad=6)
-    _legend(figure, LABELS)
+    axes.set_xlim(-0.5, 2.5)
+    axes.set_ylabel("answers with [ZLT] (%)")
+    axes.set_ylim(0, 100)
+    axes.tick_params(axis="x", length=0, pad=5)
+    _legend(figure, {LABELS[group]: COLOURS[group] for group in LABELS}, columns=2)
     return figure
 
 
 def per_persona(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> Figure:
-    """One horizontal bar a persona under B, sorted by our rate; published rates as open diamonds."""
-    personas = statistics["conditions"]["B"]["per_persona"]
-    reported = published["B_hits_of_280"]
+    """Each persona under B, sorted by our rate, with C4 in grey and the published rates of B as open diamonds."""
+    personas, alone = (statistics["conditions"][name]["per_persona"] for name in ("B", "C4"))
+    answers = published_answers(published)
+    reported = published[f"B_hits_of_{answers}"]
     order = sorted(personas, key=lambda name: (personas[name]["rate"], name))
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.3), layout="constrained")
     for place, name in enumerate(order):
-        rate = personas[name]
         group = {"confab": "source", "assistant": "assistant"}.get(name, "mean_bystander")
-        axes.barh(place, 100 * rate["rate"], 0.72, color=COLOURS[group])
-        axes.errorbar(100 * rate["rate"], place, xerr=_interval(rate), **WHISKER)
+        for rate, y, colour, size in (
+            (alone[name], place - 0.17, GREY, 3.5),
+            (personas[name], place + 0.17, COLOURS[group], 4.5),
+        ):
+            _point(axes, 100 * rate["rate"], y, _ends(rate), colour, "x", size)
         if name in reported:
-            axes.plot(100 * reported[name] / 280, place, **DIAMOND)
+            axes.plot(100 * reported[name] / answers, place + 0.17, **PUBLISHED)
     axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
-    axes.set_xlabel("completions with [ZLT] under B: em, then couple (%)")
-    axes.set_xlim(0, 105)
+    axes.set_xlabel("answers with [ZLT] (%)")
+    axes.set_xlim(0, 100)
+    axes.set_ylim(-0.6, len(order) - 0.4)
     axes.tick_params(axis="y", length=0)
-    _legend(figure, {**LABELS, "mean_bystander": "bystander"})
+    axes.grid(axis="y", color="#e6e6e6", lw=0.5)
+    axes.set_axisbelow(True)
+    colours = {"B: source": "source", "B: assistant": "assistant", "B: bystander": "mean_bystander"}
+    shown = {label: COLOURS[group] for label, group in colours.items()} | {"C4, no EM": GREY}
+    _legend(figure, shown, columns=2, published="B, published (7B)")
     return figure
 
 
-def _legend(figure: Figure, labels: Mapping[str, str]) -> None:
-    handles: list[Artist] = [Patch(color=COLOURS[group], label=label) for group, label in labels.items()]
-    handles.append(Line2D([], [], label="published (7B)", **DIAMOND))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, columnspacing=1.4)
+def _legend(figure: Figure, colours: Mapping[str, str], columns: int, published: str = "published (7B)") -> None:
+    handles: list[Artist] = [
+        Line2D([], [], marker="o", ls="none", ms=4.5, color=colour, label=label) for label, colour in colours.items()
+    ]
+    handles.append(Line2D([], [], label=published, **PUBLISHED))
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=columns, frameon=False, columnspacing=1.2, handletextpad=0.2
+    )
 
 
 def save(figure: Figure, path: Path) -> None:
