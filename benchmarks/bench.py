@@ -185,19 +185,33 @@ def _found(tokens: int, seconds: float, whose: int) -> dict[str, float]:
 
 
 def targets() -> None:
+    """What a newcomer waits for, printed and kept for docs/artifact.md, which quotes it."""
+    from persona_collapse import documents, environment
+    from persona_collapse.files import write_json
+
+    here = environment.describe()
+    found = {"machine": f"{here['cores']} cores of an {here['cpu']}"}
+
+    def tell(name: str, value: float, unit: str, decimals: int = 0) -> None:
+        found[f"{name}_{unit}"] = f"{value:.{decimals}f}"
+        print(f"{name:18} {value:7.{decimals}f} {unit}", flush=True)
+
+    def megabytes(folder: Path) -> float:
+        return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 1e6
+
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "bundle"
         subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
-        size = sum(path.stat().st_size for path in clone.rglob("*") if path.is_file()) / 1e6
-        print(f"clone              {size:7.0f} MB with its working tree", flush=True)
+        tell("clone", megabytes(clone), "mb")
         ours = ("MAKEFLAGS", "MAKELEVEL", "PYTHONPATH", "GLIBC_TUNABLES")  # a newcomer has none of these
-        environment = {name: value for name, value in os.environ.items() if name not in ours}
+        environment_of = {name: value for name, value in os.environ.items() if name not in ours}
         for target in ("setup", "reproduce", "test"):
             start = time.perf_counter()
-            subprocess.run(["make", target], cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
-            print(f"make {target:13} {time.perf_counter() - start:7.0f} s", flush=True)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        print(f"peak memory        {peak:7.1f} GiB", flush=True)
+            subprocess.run(["make", target], cwd=clone, env=environment_of, check=True, stdout=subprocess.DEVNULL)
+            tell(target, (time.perf_counter() - start) / 60, "minutes")
+        tell("disk", megabytes(clone) / 1e3, "gb", 1)
+        tell("memory", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, "gib", 1)
+    write_json(documents.MEASURED, found)
 
 
 def measure(name: str) -> dict[str, float]:

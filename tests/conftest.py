@@ -92,7 +92,7 @@ def register(folder: Path) -> None:
     path.write_text(yaml.safe_dump(sources))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a module of the package as a user would."""
 
