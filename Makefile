@@ -108,11 +108,28 @@ record: setup ## run what is out of date and make it the record: dvc.lock, the r
 	@cp dvc.lock run_info/recorded.lock; dvc repro && dvc push
 	@cmp -s dvc.lock run_info/recorded.lock || python -m persona_collapse.environment
 
-tables: setup ## rebuild paper/tables/ from eval_results/
-	@dvc repro --single-item results tables claims && ls paper/tables/$(PROFILE)/*
+# What follows from the counts, without a model: a stage is run if what it reads has changed. Where one ends with exit
+# code 2 it has said why in one line, and DVC's second line is left out.
+COUNTED := results claims lengths
+OR_ONE_LINE := 2> >(grep -v '^ERROR: failed to reproduce .* exited with 2$$' >&2) || exit 2
+tables: setup ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
+	@dvc repro --single-item $(COUNTED) tables numbers $(OR_ONE_LINE); \
+	python -m persona_collapse.documents && ls paper/tables/$(PROFILE)/*
 
 figures: setup ## redraw figures/ from eval_results/
-	@dvc repro --single-item results figures && ls figures/$(PROFILE)/*
+	@dvc repro --single-item results lengths figures $(OR_ONE_LINE); \
+	ls figures/$(PROFILE)/*
+
+paper: setup ## set paper/<profile>/report.pdf, every number of it read from the results
+	@dvc repro --single-item $(COUNTED) tables numbers figures paper $(OR_ONE_LINE); \
+	ls paper/$(PROFILE)/report.pdf
+
+site: setup ## write paper/<profile>/report.html, one file with the tables, the claims and every completion
+	@dvc repro --single-item $(COUNTED) tables numbers figures site $(OR_ONE_LINE); \
+	ls paper/$(PROFILE)/report.html
+
+trace: setup ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
+	@python -m persona_collapse.trace $(KEY)
 
 test: setup ## run the tests
 	@python -m pytest
