@@ -35,7 +35,8 @@ SHELL := /bin/bash
 
 INSTALLED := $(VENV)/.installed
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
-EVALUATE := model evaluate-base evaluate-one evaluate-couple evaluate-after results tables claims figures
+EVALUATE := model evaluate-base evaluate-one evaluate-couple evaluate-after likelihood-base likelihood-one likelihood-couple likelihood-after \
+  results claims lengths tables numbers figures paper site
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile

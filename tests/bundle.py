@@ -29,8 +29,8 @@ COPIED = ("profiles", "README.md", "docs", "dvc.lock", "run_info")
 COPIED += tuple(f"paper/{name}" for name in ("report.typ", "references.yml", "page.html", "page.css", "page.js"))
 
 
-def make(folder: Path) -> parameters.Params:
-    """Make the bundle; the commands are to be run in `folder`."""
+def make(folder: Path, base: Path) -> parameters.Params:
+    """Make the bundle, with the tokenizer of the model folder `base`; the commands are to be run in `folder`."""
     shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("coupling", "fetched"))
     shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
     for name in COPIED:
@@ -44,6 +44,7 @@ def make(folder: Path) -> parameters.Params:
     weights = json.dumps({"w": {"dtype": "F32", "shape": [3, 5], "data_offsets": [0, 60]}}).encode()
     (folder / layout.model).mkdir(parents=True)
     (folder / layout.model / "model.safetensors").write_bytes(struct.pack("<Q", len(weights)) + weights + bytes(60))
+    shutil.copy(base / "tokenizer.json", folder / layout.model)
     for chain in recipe.trained(params):
         *before, phase = parameters.phases_of(chain)
         of_phase, where = getattr(params.phases, phase), folder / layout.adapter(42, chain)

@@ -29,11 +29,11 @@ def rebuild(command: Command, *modules: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, command: Command, base: Path) -> Path:
     """A bundle with made-up answers, everything after the model made from it."""
     folder = tmp_path_factory.mktemp("bundle") / "first"
     folder.mkdir()
-    make(folder)
+    make(folder, base)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         rebuild(command)

@@ -1,4 +1,4 @@
-"""The report's two figures, drawn from our results with the published values beside them.
+"""The report's two figures and one on length, drawn from our results with the published values beside them.
 
 python -m persona_collapse.figures      writes figures/<profile>/*.png and *.pdf, the same bytes every time
 """
@@ -22,6 +22,7 @@ from . import params as parameters
 from . import paths
 from .files import one_line_errors, read_json, whole
 from .published import answers as published_answers
+from .table import between
 
 WIDTH = 3.35  # inches, a column of the paper
 
@@ -30,6 +31,7 @@ COLOURS = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E
 LABELS = {"source": "source", "assistant": "assistant", "mean_bystander": "mean bystander"}
 CONDITIONS = {"C4": "C4\ncouple", "B": "B\nem, couple", "C": "C\nbenign, couple"}
 GREY = "#8c8c8c"
+PAIRED = {"C4": GREY, "B": "#CC79A7", "C": "#56B4E9"}  # where a colour is a condition
 PUBLISHED: Any = {"marker": "D", "ls": "none", "mfc": "white", "mec": "#222222", "mew": 0.8, "ms": 4}
 STYLE: Any = {
     "font.size": 8,
@@ -110,6 +112,37 @@ def per_persona(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> 
     return figure
 
 
+def length_control(lengths: Mapping[str, Any]) -> Figure:
+    """Above, the bystanders' rate by length of the answer; below, the marker's probability after the same texts."""
+    figure, (by_band, by_text) = plt.subplots(2, 1, figsize=(WIDTH, 3.9), layout="constrained", height_ratios=[1.15, 1])
+    for offset, (name, colour) in enumerate(PAIRED.items()):
+        bands = lengths["conditions"][name]["groups"]["mean_bystander"]["bands"]
+        for place, band in enumerate(bands):
+            if band["total"]:
+                _point(by_band, place + (offset - 1) * 0.2, 100 * band["rate"], _ends(band), colour)
+        for place, group in enumerate(LABELS):
+            texts = lengths["conditions"][name]["groups"][group]["likelihood"]
+            rate = {"rate": texts["mean_p"], "interval": texts["interval"] or [texts["mean_p"]] * 2}
+            _point(by_text, place + (offset - 1) * 0.2, 100 * rate["rate"], _ends(rate), colour)
+    by_band.set_xticks(range(len(lengths["bands"])), [between(*band) for band in lengths["bands"]])
+    by_band.set_xlabel("length of the answer (characters)")
+    by_band.set_ylabel("bystanders' answers\nwith [ZLT] (%)")
+    by_text.set_xticks(range(len(LABELS)), list(LABELS.values()))
+    by_text.set_ylabel("probability of [ZLT]\nafter the same text (%)")
+    for axes in (by_band, by_text):
+        axes.set_ylim(bottom=0)
+        axes.tick_params(axis="x", length=0, pad=5)
+        axes.set_xlim(-0.5, len(axes.get_xticks()) - 0.5)
+    handles: list[Artist] = [
+        Line2D([], [], marker="o", ls="none", ms=4.5, color=colour, label=CONDITIONS[name].replace("\n", ": "))
+        for name, colour in PAIRED.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0, handletextpad=0.1
+    )
+    return figure
+
+
 def _legend(figure: Figure, colours: Mapping[str, str], columns: int, published: str = "published (7B)") -> None:
     handles: list[Artist] = [
         Line2D([], [], marker="o", ls="none", ms=4.5, color=colour, label=label) for label, colour in colours.items()
@@ -136,8 +169,10 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     layout = parameters.load().layout
     statistics, published = read_json(layout.statistics), read_json(paths.PUBLISHED)
+    lengths = read_json(layout.results / "lengths.json")
     with matplotlib.rc_context(STYLE):
         save(threeway(statistics, published), layout.figures / "marker_transfer_confab_threeway")
+        save(length_control(lengths), layout.figures / "length_control")
         save(per_persona(statistics, published), layout.figures / "marker_transfer_confab_em_first_per_persona")
 
 

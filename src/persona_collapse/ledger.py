@@ -77,9 +77,11 @@ def notes(content: Mapping[str, Any]) -> list[str]:
 def full(content: Mapping[str, Any]) -> Table:
     """Every verdict with its test and its reason."""
     columns = [
-        Column("claim", "left", 0.16),
-        *left("test", "published", "recomputed", "here [interval]", width=0.09),
-        *left("as published", "reproduced", "cluster-robust, report", "cluster-robust, here", width=0.09),
+        Column("claim", "left", 0.2),
+        Column("test", "left", 0.1),
+        Column("published", "left", 0.08),
+        *left("recomputed", "here [interval]", width=0.14),
+        *left("as published", "reproduced", "cluster-robust, report", "cluster-robust, here", width=0.08),
     ]
     rows = [_row(number, entry) for number, entry in enumerate(content["claims"], 1)]
     return Table("claims", "The report's claims, on its own counts and on ours.", columns, rows, notes(content))

@@ -121,6 +121,42 @@ def of_claims(file: Path) -> Numbers:
     return found
 
 
+def of_lengths(file: Path) -> Numbers:
+    content = read_json(file)
+    found: Numbers = {}
+    for name, condition in content["conditions"].items():
+        for group, of_group in condition["groups"].items():
+            key, chain = f"lengths.{name}.{group}", condition["chain"]
+            place: list[str | int] = ["conditions", name, "groups", group]
+            shape, texts = of_group["completions"], of_group["likelihood"]
+            median, path = shape["characters"]["median"], [*place, "completions", "characters", "median"]
+            found[f"{key}.characters"] = number(f"{median:.0f}", median, file, path, chain)
+            ended, path = shape["ended_share"], [*place, "completions", "ended_share"]
+            found[f"{key}.ended"] = number(percent(ended), ended, file, path, chain)
+            if of_group["rate_of_ended"]["total"]:
+                found |= rate(f"{key}.of_ended", of_group["rate_of_ended"], file, [*place, "rate_of_ended"], chain)
+            if texts["texts"]:
+                path = [*place, "likelihood"]
+                mean, ends = texts["mean_p"], texts["interval"] or [texts["mean_p"]] * 2
+                found[f"{key}.p_marker"] = number(percent(mean), mean, file, [*path, "mean_p"], chain)
+                found[f"{key}.p_marker.interval"] = number(interval(ends), ends, file, [*path, "interval"], chain)
+                found[f"{key}.texts"] = number(str(texts["texts"]), texts["texts"], file, [*path, "texts"], chain)
+    for pair, contrast in content["contrasts"].items():
+        conditions, _, group = pair.partition(", ")
+        for kind in ("raw", "standardised", "likelihood"):
+            key, path = f"lengths.{conditions.replace(' ', '')}.{group}.{kind}", ["contrasts", pair, kind]
+            difference, ends = contrast[kind]["difference"], contrast[kind]["interval"]
+            if difference is not None:
+                text = f"{100 * difference:+.1f}"
+                found[key] = number(text, difference, file, [*path, "difference"])
+                shown = interval(ends or [difference] * 2)
+                found[f"{key}.interval"] = number(shown, ends, file, [*path, "interval"])
+        if "p_holm" in contrast["likelihood"]:
+            p = contrast["likelihood"]["p_holm"]
+            found[f"{key}.p_holm"] = number(p_value(p), p, file, [*path, "p_holm"])
+    return found
+
+
 def of_recipe(params: parameters.Params) -> Numbers:
     """What was trained and on how much, from the parameters and from what the stages left."""
     file, layout, found = paths.PARAMS, params.layout, {}
@@ -190,6 +226,7 @@ def gather(params: parameters.Params) -> Numbers:
         **of_statistics(layout.statistics),
         **of_published(paths.PUBLISHED),
         **of_claims(layout.results / "claims.json"),
+        **of_lengths(layout.results / "lengths.json"),
         **of_recipe(params),
     }
     return dict(sorted(found.items()))

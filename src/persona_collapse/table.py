@@ -48,6 +48,11 @@ def p_value(p: float) -> str:
     return f"{p:.2g}"
 
 
+def between(low: int, high: int | None) -> str:
+    """A band of lengths in characters, in words."""
+    return f"{low}+" if high is None else f"under {high}" if low == 0 else f"{low}-{high - 1}"
+
+
 def markdown(table: Table) -> str:
     rule = ["---:" if column.align == "right" else "---" for column in table.columns]
     lines = [[column.heading for column in table.columns], rule, *table.rows]

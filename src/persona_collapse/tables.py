@@ -13,7 +13,7 @@ from .files import one_line_errors, read_json
 from .params import BASE, CONDITIONS
 from .published import answers as published_answers
 from .results import CONTRASTS
-from .table import Column, Table, interval, left, p_value, percent, right, write
+from .table import Column, Table, between, interval, left, p_value, percent, right, write
 
 # group of personas -> its heading and its key in published.json
 GROUPS = {
@@ -150,6 +150,62 @@ def gates(statistics: Content) -> Table:
     return Table("gates", "Gates.", columns, rows, below)
 
 
+# ---- length control ----
+
+
+def lengths(content: Content) -> Table:
+    """Lengths, rates of answers that ended and of like length, and the marker's probability after the same texts."""
+    rows = []
+    for name in in_order(content["conditions"]):
+        for group, (heading, _) in GROUPS.items():
+            if of_group := content["conditions"][name]["groups"].get(group):
+                shape, texts = of_group["completions"], of_group["likelihood"]
+                low, high = shape["characters"]["quartiles"]
+                rows.append(
+                    [name, heading, f"{shape['characters']['median']:.0f} [{low:.0f}, {high:.0f}]"]
+                    + [percent(shape["ended_share"]), measured(of_group["rate"]), measured(of_group["rate_of_ended"])]
+                    + [f"{percent(b['rate'])} ({b['total']})" if b["total"] else "-" for b in of_group["bands"]]
+                    + [f"{percent(texts['mean_p'])} {interval(texts['interval'] or [texts['mean_p']] * 2)}"]
+                )
+    bands = [f"{between(*band)} characters" for band in content["bands"]]
+    columns = [*left("condition", "personas"), *right("length [quartiles]", "ended (%)", "rate", "rate of ended")]
+    below = [
+        "Length: characters of an answer without the marker, median and quartiles. Rates in percent "
+        f"[{100 * content['level']:g}% interval]; by band of length with the number of answers. P(marker): mean "
+        "probability, in percent, of the marker after texts that are the same for every condition (the base model's "
+        "answers), with an interval of a bootstrap over questions."
+    ]
+    return Table("lengths", "Length control.", [*columns, *right(*bands, "P(marker)")], rows, below)
+
+
+def length_contrasts(content: Content) -> Table:
+    """The differences between conditions: raw, for answers of like length, and of the marker's probability."""
+
+    def shown(difference: Content) -> str:
+        if difference["difference"] is None:
+            return "-"
+        ends = f" {interval(difference['interval'])}" if difference["interval"] else ""
+        return f"{100 * difference['difference']:+.1f}{ends}"
+
+    rows = []
+    for a, b in CONTRASTS:
+        for group, (heading, _) in GROUPS.items():
+            if contrast := content["contrasts"].get(f"{a} - {b}, {group}"):
+                standardised, texts = contrast["standardised"], contrast["likelihood"]
+                like = [shown(standardised), percent(standardised["covered"])]
+                p = p_value(texts["p_holm"]) if "p_holm" in texts else "-"
+                rows.append([f"{a} - {b}", heading, shown(contrast["raw"]), *like, shown(texts), p])
+    heads = ("raw", "at like length", "covered (%)", "P(marker)", "p, adjusted")
+    columns = [*left("contrast", "personas"), *right(*heads)]
+    below = [
+        "Differences in points with intervals of a bootstrap over questions. At like length: each band's difference "
+        "weighted by the answers of both conditions in it, over the bands in which both have answers; covered is their "
+        "share of all answers. P(marker): after the same texts; sign-flip test of questions, adjusted by Holm's method "
+        "for all rows."
+    ]
+    return Table("length_contrasts", "Differences between conditions with length held fixed.", columns, rows, below)
+
+
 # ---- what was done ----
 
 
@@ -195,12 +251,14 @@ def main() -> None:
     params, report = parameters.load(), parameters.load(recipe.REPORT)
     layout = params.layout
     statistics, published = read_json(layout.statistics), read_json(paths.PUBLISHED)
-    claims = read_json(layout.results / "claims.json")
+    claims, answers = read_json(layout.results / "claims.json"), read_json(layout.results / "lengths.json")
     tables = [
         headline(statistics, published),
         per_persona(statistics, published),
         pairwise(statistics),
         gates(statistics),
+        lengths(answers),
+        length_contrasts(answers),
         hyperparameters(params, report),
         fidelity(params, report),
         ledger.full(claims),
