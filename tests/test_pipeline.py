@@ -73,8 +73,9 @@ EVALUATIONS = {
     "evaluate-couple@smollm2-42-benign",
     "evaluate-after@smollm2-42-em",
 }
-REPORT = {"results@smollm2", "tables@smollm2", "figures@smollm2"}
-CLAIMS = {"claims@smollm2"}  # read what was counted, and no gate
+LIKELIHOODS = {name.replace("evaluate", "likelihood") for name in EVALUATIONS}
+REPORT = {f"{name}@smollm2" for name in ("results", "tables", "numbers", "figures", "paper", "site")}
+CLAIMS = {"claims@smollm2", "lengths@smollm2"}  # read what was counted, and no gate
 
 
 def edit(pipeline: Path, *keys: str, value: object) -> None:
@@ -93,14 +94,16 @@ def test_nothing_is_out_of_date(pipeline):
 
 def test_more_samples_re_run_evaluation_and_what_follows(pipeline):
     edit(pipeline, "evaluation", "samples", value=3)
-    assert planned(pipeline) == EVALUATIONS | REPORT | CLAIMS
+    assert planned(pipeline) == EVALUATIONS | LIKELIHOODS | REPORT | CLAIMS
 
 
 def test_more_coupling_epochs_retrain_what_is_coupled_and_what_follows(pipeline):
     edit(pipeline, "phases", "couple", "epochs", value=99)
     retrained = {"couple-base@smollm2-42", "couple@smollm2-42-em", "couple@smollm2-42-benign", "after@smollm2-42-em"}
-    untouched = {"evaluate-base@smollm2-42", "evaluate-one@smollm2-42-em"}
-    assert planned(pipeline) == retrained | (EVALUATIONS - untouched) | REPORT | CLAIMS
+    untouched = {
+        f"{stage}-{of}" for stage in ("evaluate", "likelihood") for of in ("base@smollm2-42", "one@smollm2-42-em")
+    }
+    assert planned(pipeline) == retrained | (EVALUATIONS | LIKELIHOODS) - untouched | REPORT | CLAIMS
 
 
 def test_a_gate_is_judged_again_without_running_a_model(pipeline):
@@ -117,7 +120,7 @@ def test_another_seed_adds_its_own_stages_and_keeps_the_rest(pipeline):
     edit(pipeline, "seeds", value=[42, 137])
     plan = planned(pipeline)
     assert {stage for stage in plan if "@smollm2-42" in stage} == set()
-    assert len([stage for stage in plan if "@smollm2-137" in stage]) == 15
+    assert len([stage for stage in plan if "@smollm2-137" in stage]) == 21
 
 
 def lock(folder: Path, name: str, content: bytes) -> dict:

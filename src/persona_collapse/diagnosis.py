@@ -18,15 +18,19 @@ Stages = Mapping[str, Mapping[str, Any]]
 SIGNIFICANT = 0.05
 
 
+def makers(stages: Stages, path: str) -> set[str]:
+    """The stages that make a file, or some of what lies in a folder."""
+    return {
+        name
+        for name, stage in stages.items()
+        if any(out["path"] == path or out["path"].startswith(f"{path}/") for out in stage.get("outs", []))
+    }
+
+
 def parents(stages: Stages) -> dict[str, set[str]]:
     """For each stage of a lock, the stages whose outputs it reads."""
-    made = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
-
-    def makers(path: str) -> set[str]:
-        return {name for out, name in made.items() if out == path or out.startswith(f"{path}/")}
-
     return {
-        name: {maker for dep in stage.get("deps", []) for maker in makers(dep["path"])}
+        name: {maker for dep in stage.get("deps", []) for maker in makers(stages, dep["path"])}
         for name, stage in stages.items()
     }
 

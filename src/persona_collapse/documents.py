@@ -17,7 +17,7 @@ from .files import InputError, one_line_errors, read_json, write_text
 from .paths import Layout
 from .table import markdown, read
 
-DOCUMENTS = (Path("README.md"), *(Path("docs") / f"{name}.md" for name in ("artifact", "fidelity")))
+DOCUMENTS = (Path("README.md"), *(Path("docs") / f"{name}.md" for name in ("artifact", "fidelity", "reproducibility")))
 LAYOUT = Layout("smollm2")
 MEASURED = LAYOUT.run_info / "measured.json"  # benchmarks/bench.py writes it
 QUOTE = re.compile(r"(<!-- (table|n) (\S+) -->)(.*?)(<!-- end -->)", re.DOTALL)

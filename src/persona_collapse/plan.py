@@ -37,6 +37,7 @@ PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 STATES = ("on disk", "in cache", "recorded", "outdated", "not yet")
 WIDTH = 100
 ROW = 300  # bytes of a completion's row besides its text
+MARKER_TOKENS = 6  # the blank line and the marker
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,14 @@ def _evaluate(params: Params, shape: Shape, stage: Stage) -> Cost:
     return _sampled(params, shape, workload.evaluation_requests(params), params.evaluation.max_new_tokens)
 
 
+def _likelihood(params: Params, shape: Shape, stage: Stage) -> Cost:
+    """One pass over each prompt and answer, which costs what sampling the marker's tokens after it would."""
+    answer = round(workload.answer(params, params.evaluation.max_new_tokens))
+    texts = [(prompt + answer, 1) for prompt, _ in workload.evaluation_requests(params)]
+    cost = costs.sampling(shape, params, texts, MARKER_TOKENS, MARKER_TOKENS)
+    return replace(cost, disk=2 * len(texts) * ROW)
+
+
 def _sampled(params: Params, shape: Shape, requests: list[tuple[int, int]], limit: int) -> Cost:
     answer = workload.answer(params, limit)
     cost = costs.sampling(shape, params, requests, answer, limit)
@@ -199,10 +208,8 @@ COSTS: dict[str, Callable[[Params, Shape, Stage], Cost]] = {
     "train": _train,
     "coupling": _coupling,
     "evaluate": _evaluate,
-    "results": _report,
-    "tables": _report,
-    "claims": _report,
-    "figures": _report,
+    "likelihood": _likelihood,
+    **dict.fromkeys(("results", "claims", "lengths", "tables", "numbers", "figures", "paper", "site"), _report),
 }
 
 
