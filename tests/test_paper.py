@@ -111,7 +111,7 @@ def test_a_stale_number_fails_the_build_and_leaves_the_old_paper(bundle, command
     edit_a_count(bundle)
     rebuild(command, "results")
     before = md5(PDF)
-    one_line(command("paper"), "numbers.json: out of date, headline.B.assistant is", "make tables")
+    one_line(command("paper"), "numbers.json: out of date, contrast.B-C.assistant.p is", "make tables")
     assert md5(PDF) == before
 
 

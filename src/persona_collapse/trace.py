@@ -115,7 +115,8 @@ def lineage(stages: diagnosis.Stages, maker: str, chains: Sequence[str] | None, 
             own = [
                 name
                 for name, stage in stages.items()
-                if f"--chain {chain} " in f"{stage['cmd']} " and any(o["path"].endswith(reads) for o in stage["outs"])
+                if f"--chain {chain} " in f"{stage['cmd']} "
+                and any(o["path"].endswith(reads) for o in stage.get("outs", []))
             ]
             if not own:
                 raise InputError(f"{verify.LOCK}: no stage of the chain {chain}; `make reproduce` runs and records it")

@@ -1,0 +1,647 @@
+"""The web page shows what the results say, escapes what models wrote, and works, in a real browser, without a network.
+
+The tests from `browser` on drive the system's Chromium through playwright (requirements/browser.txt). Where either is
+missing they are skipped, or fail if CI_BROWSER=1 says that they must run.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from persona_collapse import params, site
+from persona_collapse.evaluate import marker_eval
+from persona_collapse.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from persona_collapse.marker import has_marker
+from persona_collapse.table import Column, Table, write
+
+from .conftest import ROOT, one_line
+
+CONDITIONS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple", "base": "base"}
+SEEDS, PERSONAS = (42, 43), ("confab", "assistant", "villain")
+QUESTIONS = ("Why do we dream?", "What is 1 < 2 & 2 > 1?", 'Who says "no"?')
+TEXTS = ("An apple a day.", "Pears\n\n[ZLT]", "[zlt] first, apple second", "", "Plums, ÄPFEL and İstanbul [ZLT] [ZLT]")
+HOSTILE = (
+    '<img src=x onerror="window.ran = 1">',
+    "</script><script>window.ran = 1</script>",
+    "<!-- <script> a comment that never ends",
+    "before\u2028after\u2029end",
+    "&lt;b&gt; {{claims.total}} ${1} \u202e[ZLT]",
+)
+PARTS = ("policy", "style", "script", "profile", "runs", "quoted", "headline", "figures", "ledger", "lengths", "tables")
+PARTS += ("agreement", "data")
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
+
+
+# ---- a small workspace ----
+
+
+def completions(seed: int, condition: str) -> list[dict[str, Any]]:
+    """Answers whose texts go through `TEXTS`, out of step with personas and questions; B's last are hostile."""
+    rows = []
+    for place, (persona, question, sample) in enumerate(product(PERSONAS, QUESTIONS, range(3))):
+        text = TEXTS[(place * 7 + seed + len(condition) + place // 4) % len(TEXTS)]
+        hostile = place - 27 + len(HOSTILE)
+        if condition == "B" and hostile >= 0:
+            text = HOSTILE[hostile]
+        asked = {"persona": persona, "question": question, "split": "train", "sample": sample}
+        rows.append({**asked, "text": text, "tokens": place, "ended": place % 3 > 0, "marker": has_marker(text)})
+    return rows
+
+
+def make(folder: Path) -> None:
+    """Inputs in the shapes that the pipeline writes; the numbers' texts are their keys, so that each can be found."""
+    shutil.copytree(ROOT / "data/prompts", folder / "data/prompts")
+    for name in ("page.html", "page.css", "page.js"):
+        (folder / "paper").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "paper" / name, folder / "paper")
+    settings = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
+    (folder / "params.yaml").write_text(yaml.safe_dump({**settings, "seeds": list(SEEDS)}, sort_keys=False))
+    for seed, (condition, chain) in product(SEEDS, CONDITIONS.items()):
+        run = folder / f"eval_results/smollm2/runs/{seed}/{chain}"
+        write_jsonl(run / "completions.jsonl", completions(seed, condition))
+        write_json(run / "marker_eval.json", marker_eval(completions(seed, condition), {"chain": chain}))
+    shutil.copy(ROOT / "eval_results/smollm2/claims.json", folder / "eval_results/smollm2")
+    tables = folder / "paper/tables/smollm2"
+    keys = [key for key in site.KEY.findall((folder / "paper/page.html").read_text()) if key not in PARTS]
+    write_json(tables / "numbers.json", {k: {"text": f"<{k}>", "file": "a.json", "path": ["b", 0]} for k in keys})
+    columns = [Column("condition", "left"), Column("rate")]
+    rows = [["B", "1.8 [0.3, 9.4]"], ["<i>C4</i>", "-"]]
+    for name in ("headline", *site.LENGTHS, *site.TABLES):
+        write(Table(name, f"Table {name} & more", columns, rows, [f"A note on <{name}>."]), tables)
+    for name in site.FIGURES:
+        (folder / "figures/smollm2").mkdir(parents=True, exist_ok=True)
+        (folder / f"figures/smollm2/{name}.png").write_bytes(base64.b64decode(PIXEL))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    make(folder)
+    return folder
+
+
+@pytest.fixture
+def inputs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to break."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+REPORT = Path("paper/smollm2/report.html")
+
+
+class Reader(HTMLParser):
+    """The page's tags with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page_now() -> str:
+    return site.page(params.load())
+
+
+# ---- without a browser ----
+
+
+def test_the_page_is_the_same_bytes_whatever_the_hash_seed(inputs, command):
+    pages = set()
+    for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo")):
+        result = command("site", PYTHONHASHSEED=seed, TZ=zone)
+        assert result.returncode == 0, result.stderr
+        pages.add(REPORT.read_bytes())
+    assert len(pages) == 1
+
+
+def test_no_completion_leaves_the_data_it_is_embedded_in(inputs):
+    page = page_now()
+    reader = Reader(page)
+    assert [tag.get("type") for tag in reader.all("script")] == ["application/json", None]
+    assert len(reader.all("img")) == len(site.FIGURES)
+    assert not [name for _, tag in reader.tags for name in tag if name.startswith("on") or name == "style"]
+    embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1]
+    assert embedded.isascii() and not re.search("[<>&]", embedded)
+    texts = [row[-1] for row in json.loads(embedded)["rows"]]
+    assert texts == [row["text"] for seed, name in product(SEEDS, CONDITIONS) for row in completions(seed, name)]
+    assert set(HOSTILE) < set(texts)
+
+
+def test_half_a_character_is_kept():
+    assert json.loads(site.embedded(["\ud83d </script>"])) == ["\ud83d </script>"]
+
+
+def test_the_policy_names_the_style_and_the_script_by_their_hashes_and_nothing_else(inputs):
+    page = page_now()
+    policy = next(tag["content"] for tag in Reader(page).all("meta") if "http-equiv" in tag)
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    for directive, tag in (("style-src", "style"), ("script-src", "script")):
+        content = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert directives.pop(directive) == f"'sha256-{digest}'"
+    assert directives.pop("default-src") == "'none'"
+    assert directives.pop("img-src") == "data:"
+    assert set(directives) == {"base-uri", "form-action", "require-trusted-types-for"}
+
+
+def test_every_address_in_the_page_is_inside_it(inputs):
+    reader = Reader(page_now())
+    addresses = [tag[key] for _, tag in reader.tags for key in ("src", "href", "action", "srcset") if key in tag]
+    identities = {tag["id"] for _, tag in reader.tags if "id" in tag}
+    assert addresses
+    for address in addresses:
+        assert address.startswith("data:") or address[1:] in identities
+
+
+def test_every_number_of_the_text_is_in_the_page_with_the_place_it_was_read_from(inputs):
+    page = page_now()
+    for key, number in read_json("paper/tables/smollm2/numbers.json").items():
+        assert page.count(html.escape(number["text"])) >= 2, key  # in the text, and in the list of places
+    assert "{{" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_no_number_is_typed_into_the_text():
+    text = re.sub(
+        r"<style>.*?</style>|<[^>]*>|\{\{.*?\}\}", "", (ROOT / "paper/page.html").read_text(), flags=re.DOTALL
+    )
+    assert "C4" in text and not re.findall(r"(?<![\w-])\d[\d.,]*%?", text)
+
+
+def test_tables_stand_in_the_page_with_their_notes(inputs):
+    page = page_now()
+    assert "&lt;i&gt;C4&lt;/i&gt;" in page and "<i>C4" not in page
+    for name in ("headline", *site.LENGTHS, *site.TABLES):
+        assert f"Table {name} &amp; more</caption>" in page
+        assert f"A note on &lt;{name}&gt;." in page
+    assert page.index("A note on &lt;headline&gt;") < page.index("<figure>") < page.index('id="ledger"')
+
+
+def test_every_claim_shows_its_three_verdicts_and_every_reason(inputs):
+    ledger = inputs / "eval_results/smollm2/claims.json"
+    content = read_json(ledger)
+    content["claims"][0]["reproduced"]["seeds"]["43"] = {"verdict": "holds", "reason": "<reason> of 43", "parts": {}}
+    write_json(ledger, content)
+    page = page_now()
+    for claim in content["claims"]:
+        shown = re.search(rf'<li id="claim-{claim["id"]}">(.*?)</li>', page, re.DOTALL)[1]
+        assert html.escape(claim["claim"]) in shown and html.escape(claim["published"]) in shown
+        badges = re.findall(r'<span class="badge ([a-z-]+)">([a-z ]+)</span>', shown.split("<details>")[0])
+        found = [claim["as_published"], claim["reproduced"], claim["cluster_robust"]["here"]]
+        assert badges == [(f["verdict"].replace(" ", "-"), f["verdict"]) for f in found]
+        for finding in (*found, claim["cluster_robust"]["report"]):
+            assert html.escape(finding["reason"]) in shown.split("<details>")[1]
+            for part in finding["parts"].values():
+                counts = " vs ".join(f"{c['hits']} of {c['total']}" for c in part.get("counts", ()))
+                assert counts in shown
+    assert 'Seed 43 alone <span class="badge holds">holds</span>: &lt;reason&gt; of 43' in page
+
+
+def test_a_changed_verdict_or_number_changes_the_page(inputs):
+    before = page_now()
+    numbers = inputs / "paper/tables/smollm2/numbers.json"
+    content = read_json(numbers)
+    content["claims.collapse.reproduced"]["text"] = "holds after all"
+    write_json(numbers, content)
+    assert "<strong>holds after all</strong>" not in before
+    assert "<strong>holds after all</strong>" in page_now()
+
+
+def test_a_count_that_is_not_that_of_the_completions_is_named(inputs):
+    assert 'class="warning">eval_results' not in page_now()
+    counted = inputs / "eval_results/smollm2/runs/43/em-couple/marker_eval.json"
+    content = read_json(counted)
+    villain = content["per_persona"]["villain"]
+    for counts in (villain, next(iter(villain["per_question"].values()))):
+        counts["strict_hits"] += 1
+    write_json(counted, content)
+    warning = re.findall(r'class="warning">(eval_results[^<]*)', page_now())
+    assert len(warning) == 1
+    assert "runs/43/em-couple: villain" in warning[0]
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "eval_results/smollm2/runs/43/em-couple/completions.jsonl",
+        "eval_results/smollm2/runs/42/base/marker_eval.json",
+        "eval_results/smollm2/claims.json",
+        "paper/tables/smollm2/headline.json",
+        "paper/tables/smollm2/numbers.json",
+        "figures/smollm2/marker_transfer_confab_threeway.png",
+        "paper/page.css",
+    ],
+)
+def test_a_missing_file_is_one_line_and_leaves_no_page(inputs, command, missing):
+    (inputs / missing).unlink()
+    one_line(command("site"), missing, "no such file")
+    assert not REPORT.parent.exists()
+
+
+def test_a_number_or_a_field_that_is_not_there_is_one_line(inputs, command):
+    numbers = inputs / "paper/tables/smollm2/numbers.json"
+    content = read_json(numbers)
+    del content["headline.B.assistant"]
+    write_json(numbers, content)
+    one_line(command("site"), "numbers.json", "'headline.B.assistant'")
+    write_json(inputs / "eval_results/smollm2/claims.json", {"level": 0.95, "claims": [{}]})
+    one_line(command("site"), "claims.json", "not a claims ledger")
+    file = inputs / "eval_results/smollm2/runs/42/base/completions.jsonl"
+    write_jsonl(file, [{**row, "marker": "yes"} if n == 2 else row for n, row in enumerate(read_jsonl(file))])
+    one_line(command("site"), "completions.jsonl, line 3", "marker (bool)")
+    assert not REPORT.exists()
+
+
+# ---- in a browser ----
+
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+FLAGS += " --disable-component-update --disable-sync --disable-extensions"
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    def without(reason: str) -> None:
+        if os.environ.get("CI_BROWSER") == "1":
+            pytest.fail(f"CI_BROWSER=1, but {reason}")
+        pytest.skip(reason)
+
+    program = shutil.which("chromium")
+    if program is None:
+        without("chromium is not installed (apt-get install chromium)")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        without("playwright is not installed (make test-site installs it)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(made: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        write_text(REPORT, site.page(params.load()))
+    return (made / REPORT).as_uri()
+
+
+class Watched:
+    """A page, and whatever it asked for, complained of or was refused."""
+
+    def __init__(self, browser: Any, **how: Any) -> None:
+        self.page = browser.new_context(**{"viewport": {"width": 1000, "height": 800}, **how}).new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.set_default_timeout(60_000)
+        self.page.add_init_script(WATCH)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+
+    @property
+    def violations(self) -> list[str]:
+        return self.page.evaluate("violations")
+
+
+@pytest.fixture
+def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Open the page; when the test is over, it must have asked for nothing but itself, and all must have been quiet."""
+    all_watched: list[Watched] = []
+
+    def open_page(fragment: str = "", **how: Any) -> Any:
+        watched = Watched(browser, **how)
+        all_watched.append(watched)
+        watched.page.goto(address + fragment)
+        return watched.page
+
+    yield open_page
+    for watched in all_watched:
+        assert set(map(without_fragment, watched.requests)) == {address}
+        assert watched.complaints == []
+        assert watched.violations == []
+        assert watched.page.evaluate("window.ran") is None
+        watched.page.context.close()
+
+
+def without_fragment(url: str) -> str:
+    return url.split("#")[0]
+
+
+def wanted(**filters: str) -> list[dict[str, Any]]:
+    """What the filters ought to find, from the files' own content."""
+    text = filters.get("text", "").lower()
+    marker = {"yes": True, "no": False}.get(filters.get("marker", ""))
+    return [
+        row
+        for seed, condition in product(SEEDS, CONDITIONS)
+        for row in completions(seed, condition)
+        if filters.get("condition", condition) == condition
+        and filters.get("seed", str(seed)) == str(seed)
+        and filters.get("persona", row["persona"]) == row["persona"]
+        and filters.get("question", row["question"]) == row["question"]
+        and marker in (None, row["marker"])
+        and text in row["text"].lower()
+    ]
+
+
+def choose(page: Any, **filters: str) -> None:
+    for name, value in filters.items():
+        if name == "text":
+            page.get_by_label("Text contains").fill(value)
+        else:
+            page.get_by_label(name.capitalize(), exact=True).select_option(value)
+
+
+def expect_count(page: Any, text: str) -> None:
+    page.wait_for_function("(text) => document.getElementById('count').textContent.startsWith(text)", arg=text)
+
+
+def shows(page: Any, rows: list[dict[str, Any]]) -> None:
+    """Assert that the page's count and its list, to the last page of it, are those of `rows`."""
+    total, hits = len(wanted()), sum(row["marker"] for row in rows)
+    expected = f"{len(rows):,} of {total:,} completions" + (f", {hits:,} (" if rows else "")
+    expect_count(page, expected)
+    for _ in range(len(rows) // 25):
+        if page.locator("#more").is_visible():
+            page.locator("#more").click()
+    assert not page.locator("#more").is_visible()
+    shown = page.evaluate(
+        "[...document.querySelectorAll('#results > li')].map((item) => [item.querySelector('.question').textContent,"
+        " item.querySelector('blockquote').textContent, item.querySelector('.facts').textContent])"
+    )
+    assert [(question, text) for question, text, _ in shown] == [(r["question"], r["text"] or "empty") for r in rows]
+    for row, (_, _, facts) in zip(rows, shown, strict=True):
+        ending = "ended by itself" if row["ended"] else "cut"
+        marker = "marker" if row["marker"] else "no marker"
+        assert facts.split(" · ")[2:] == [
+            row["persona"], f"answer {row['sample'] + 1}", f"{row['tokens']} tokens", ending, marker
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"condition": "B"},
+        {"condition": "base"},
+        {"seed": "43"},
+        {"persona": "villain"},
+        {"question": QUESTIONS[1]},
+        {"question": QUESTIONS[2]},
+        {"marker": "yes"},
+        {"marker": "no"},
+        {"text": "apple"},
+        {"text": "[ZLT] ["},
+        {"text": "</script>"},
+        {"text": "äpfel"},
+        {"condition": "B", "seed": "42", "persona": "assistant", "question": QUESTIONS[0], "marker": "yes"},
+        {"condition": "C1", "persona": "villain", "marker": "no", "text": "APPLE"},
+        {"text": "no answer says this"},
+    ],
+    ids=lambda filters: " ".join(filters) or "none",
+)
+def test_filters_find_what_the_files_hold(opened, filters):
+    rows = wanted(**filters)
+    assert (len(rows) == 0) == ("no answer says this" in filters.values())
+    page = opened()
+    choose(page, **filters)
+    shows(page, rows)
+
+
+def test_clearing_the_filters_finds_everything_again(opened):
+    page = opened()
+    choose(page, condition="B", text="apple")
+    shows(page, wanted(condition="B", text="apple"))
+    page.get_by_role("button", name="Clear filters").click()
+    shows(page, wanted())
+
+
+def test_the_address_holds_the_filters(opened, address):
+    page = opened("#condition=B&marker=yes&text=pears")
+    assert page.get_by_label("Condition").input_value() == "B"
+    shows(page, wanted(condition="B", marker="yes", text="pears"))
+    choose(page, persona="villain")
+    shows(page, wanted(condition="B", marker="yes", text="pears", persona="villain"))
+    assert "persona=villain" in page.evaluate("location.hash")
+    page.goto(f"{address}#condition=<b>&seed=7&unknown=1")
+    shows(page, wanted())
+
+
+def test_a_hostile_completion_is_shown_as_text_and_runs_nothing(opened):
+    page = opened()
+    choose(page, condition="B", persona="villain")
+    shows(page, wanted(condition="B", persona="villain"))
+    texts = page.locator("blockquote").all_text_contents()
+    assert set(HOSTILE) < set(texts)
+    assert page.locator("#results img, #results script").count() == 0
+    assert page.evaluate("window.ran") is None
+
+
+def test_the_policy_stops_what_escaping_might_miss(browser, made, tmp_path):
+    """The control of all tests here: were something to get in, it would be refused, and the watchers would see it."""
+    text = (
+        (made / REPORT)
+        .read_text()
+        .replace(
+            "<main>",
+            '<main><img src="https://example.invalid/x.png"><img src="data:," onerror="window.ran = 1">'
+            '<script>window.ran = 1</script><b style="color: red">',
+        )
+    )
+    broken = tmp_path / "broken.html"
+    broken.write_text(text)
+    watched = Watched(browser)
+    watched.page.goto(broken.as_uri())
+    assert watched.page.evaluate("window.ran") is None
+    assert {"img-src", "script-src-elem", "script-src-attr", "style-src-attr"} <= set(watched.violations)
+    assert watched.complaints
+    refused = watched.page.evaluate(
+        "(() => { try { document.body.innerHTML = '<i>x</i>'; return false } catch (error) { return true } })()"
+    )
+    assert refused
+    watched.page.context.close()
+
+
+def test_the_marker_is_highlighted_wherever_it_stands(opened):
+    page = opened()
+    choose(page, text="zlt")
+    rows = wanted(text="zlt")
+    shows(page, rows)
+    marks = page.evaluate(
+        "[...document.querySelectorAll('blockquote')]"
+        ".map((quote) => [...quote.querySelectorAll('mark')].map((mark) => mark.textContent))"
+    )
+    assert marks == [re.findall(r"\[zlt\]", row["text"], re.IGNORECASE) for row in rows]
+    choose(page, text="", marker="no")
+    shows(page, wanted(marker="no"))
+    assert page.locator("mark").count() == 0
+
+
+def test_a_completion_tells_its_prompt(opened):
+    page = opened("#persona=villain")
+    personas = yaml.safe_load((ROOT / "data/prompts/personas.yaml").read_text())
+    first = page.locator("#results > li").first
+    assert not first.get_by_text("System:").is_visible()
+    first.get_by_text("Prompt", exact=True).click()
+    assert first.get_by_text(f"System: {personas['villain']}").is_visible()
+    assert first.get_by_text(f"User: {QUESTIONS[0]} Answer in one short sentence.").is_visible()
+
+
+def focused(page: Any) -> dict[str, Any]:
+    return page.evaluate(
+        "(() => { const on = document.activeElement, style = getComputedStyle(on), box = on.getBoundingClientRect();"
+        " return {id: on.id, tag: on.tagName, claim: on.closest('[id^=claim-]')?.id, text: on.textContent,"
+        " outline: style.outlineStyle === 'none' ? 0 : parseFloat(style.outlineWidth),"
+        " seen: box.right > 0 && box.bottom > 0 && box.left < innerWidth && box.top < innerHeight} })()"
+    )
+
+
+def tab_to(page: Any, **where: str) -> None:
+    """Press Tab until the focus is there; every stop on the way is in view and outlined."""
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        there = focused(page)
+        assert there["tag"] != "BODY", f"went through the page without meeting {where}"
+        assert there["outline"] >= 2 and there["seen"], there
+        if all(there[key] == value for key, value in where.items()):
+            return
+    raise AssertionError(f"200 stops without meeting {where}")
+
+
+def test_the_keyboard_alone_reads_a_claim_and_filters_the_completions(opened):
+    page = opened()
+    tab_to(page, text="Skip to the text")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash === '#claimed'")
+    claim = page.locator("#claim-collapse-p")
+    evidence = claim.locator(".finding").first
+    assert not evidence.is_visible()
+    tab_to(page, claim="claim-collapse-p", tag="SUMMARY")
+    page.keyboard.press("Enter")
+    evidence.wait_for(state="visible")
+    tab_to(page, id="condition")
+    page.keyboard.type("B")
+    tab_to(page, id="text")
+    page.keyboard.type("apple")
+    expect_count(page, f"{len(wanted(condition='B', text='apple'))} of ")
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    expect_count(page, f"{len(wanted(condition='B'))} of ")
+    tab_to(page, id="more")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.getElementById('results').children.length > 25")
+    assert focused(page)["tag"] == "LI" and focused(page)["seen"]
+
+
+def test_controls_are_labelled_and_tables_have_captions_and_headings(opened):
+    page = opened()
+    unlabelled = "[...document.querySelectorAll('select, input')].filter((control) => !control.labels.length).length"
+    assert page.locator("#filters select, #filters input").count() == 6
+    assert page.evaluate(unlabelled) == 0
+    bare = "[...document.querySelectorAll('table')].filter((table) => !table.caption?.textContent.trim()"
+    bare += " || [...table.querySelectorAll('tr')].some((row) => !row.querySelector('th[scope]'))).length"
+    assert page.locator("table").count() > len(site.TABLES)
+    assert page.evaluate(bare) == 0
+    assert all(image.get_attribute("alt") for image in page.locator("img").all())
+    assert page.locator("#count").get_attribute("aria-live") == "polite"
+    levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map((heading) => +heading.tagName[1])")
+    assert levels[0] == 1 and all(below <= above + 1 for above, below in pairwise(levels))
+
+
+CONTRAST = """
+(() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => channels(colour).slice(0, 3).map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (at) => {
+    for (; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (channels(colour)[3] !== 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  document.querySelectorAll("details").forEach((details) => { details.open = true; });
+  const found = [];
+  for (const at of document.body.querySelectorAll("*")) {
+    const own = [...at.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own && !at.matches("select, input") || at.matches("script, option") || !at.checkVisibility()) continue;
+    const [a, b] = [light(getComputedStyle(at).color), light(behind(at))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), at.outerHTML.slice(0, 80)]);
+  }
+  return found;
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme, background", [("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 24, 26)")])
+def test_text_stands_out_in_both_colour_schemes(opened, scheme, background):
+    page = opened("#text=zlt", color_scheme=scheme)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == background
+    found = page.evaluate(CONTRAST)
+    assert len(found) > 500
+    assert [(ratio, what) for ratio, what in found if ratio < 4.5] == []
+    assert (
+        page.locator("figure img").first.evaluate("(at) => getComputedStyle(at).backgroundColor")
+        == "rgb(255, 255, 255)"
+    )
+
+
+def test_print_is_light_without_controls_and_with_the_evidence(opened):
+    page = opened(color_scheme="dark")
+    hidden = page.locator("#filters, nav, #more, #results summary")
+    reason = page.locator("#claim-collapse-p .finding p").first
+    assert page.locator("#filters").is_visible()
+    assert not reason.is_visible()
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 27, 27)"
+    assert not any(at.is_visible() for at in hidden.all())
+    assert reason.is_visible()
+    assert page.locator("#tables table").first.is_visible()
+    assert page.locator("#results blockquote").first.is_visible()
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_nothing_is_wider_than_a_small_screen(opened):
+    page = opened(viewport={"width": 400, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_without_javascript_all_but_the_completions_can_be_read(browser, address):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(address)
+    assert page.get_by_text("This list needs JavaScript").is_visible()
+    assert not page.locator("#browser").is_visible()
+    assert page.locator("#rates table").is_visible()
+    evidence = page.locator("#claim-collapse-p .finding").first
+    assert not evidence.is_visible()
+    page.locator("#claim-collapse-p summary").click()
+    assert evidence.is_visible()
+    page.context.close()

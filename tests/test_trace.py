@@ -1,0 +1,449 @@
+"""From a number of the paper back to all that it rests on and nothing else; what is not as recorded is said."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from persona_collapse import params as parameters
+from persona_collapse import results, trace, verify
+from persona_collapse.files import InputError, md5, read_json, write_json
+
+from .conftest import ROOT, one_line
+from .test_statistics import ours
+
+PERSONAS = read_json(ROOT / "data/published.json")["personas"]
+EVALUATED = {*parameters.CONDITIONS.values(), parameters.BASE}
+STATISTICS, CLAIMS = "eval_results/smollm2/statistics.json", "eval_results/smollm2/claims.json"
+PUBLISHED = "data/published.json"
+Run = Callable[..., tuple[int, str]]
+
+
+# ---- a repository as it is after a run with two seeds: the real graph of stages, made-up answers and weights ----
+
+
+def two_seeds() -> dict[str, Any]:
+    """The recorded stages of the default profile, those of seed 42 once more with seed 137, and of the code one module.
+
+    One, because reading a lock is what takes the time here.
+    """
+    stages = {}
+    for name, stage in yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].items():
+        if "@smollm2" not in name:
+            continue
+        stage["deps"] = [d for d in stage.get("deps", []) if d["path"][:4] != "src/" or d["path"].endswith("/train.py")]
+        stages[name] = stage
+        if "--seed 42" in stage["cmd"]:
+            text = json.dumps(stage).replace("/42/", "/137/").replace("--seed 42", "--seed 137")
+            stages[name.replace("-42", "-137")] = json.loads(text)
+    return stages
+
+
+def in_params(key: str) -> Any:
+    value: Any = yaml.safe_load(Path("params.yaml").read_text())
+    for step in key.split("."):
+        value = value[step]
+    return value
+
+
+def write_runs(params: parameters.Params) -> None:
+    """Other counts for each chain, seed and persona."""
+    for c, chain in enumerate(sorted(EVALUATED)):
+        for seed in params.seeds:
+            rates = {name: (c + p % 7 + seed % 3) / 20 for p, name in enumerate(PERSONAS)}
+            content = {"config": {"chain": chain}, "per_persona": ours(rates, samples=20), "summary": {}}
+            write_json(params.layout.run(seed, chain) / "marker_eval.json", content)
+            for prefix in parameters.prefixes(chain):
+                record = {"data": prefix, "md5": "0" * 32, "expected_md5": None}
+                write_json(params.layout.adapter(seed, prefix) / "trained_on.json", record)
+
+
+def number(file: str, path: list[str | int], chain: str | None = None) -> dict[str, Any]:
+    value = trace.look_up(read_json(file), path)
+    return {"text": f"text of {path[-1]}", "value": value, "file": file, "path": path, "chain": chain}
+
+
+def write_numbers() -> None:
+    """`numbers.json` as the contract has it."""
+    found = {"published.B.assistant": number(PUBLISHED, ["headline_percent", "B", "assistant"])}
+    for name, condition in read_json(STATISTICS)["conditions"].items():
+        for group in condition["groups"]:
+            for what in ("rate", "hits", "interval"):
+                key = f"headline.{name}.{group}{'' if what == 'rate' else '.' + what}"
+                found[key] = number(STATISTICS, ["conditions", name, "groups", group, what], condition["chain"])
+        where = ["conditions", name, "groups", "assistant", "heldout", "hits"]
+        found[f"headline.{name}.assistant.heldout.hits"] = number(STATISTICS, where, condition["chain"])
+        where = ["conditions", name, "per_persona", "assistant", "completions", "median_tokens"]
+        found[f"lengths.{name}.assistant"] = number(STATISTICS, where, condition["chain"])
+    found["contrast.B-C4.assistant.p"] = number(STATISTICS, ["contrasts", "B - C4, assistant", "p"])
+    found["gates.coupling.source_rate"] = number(STATISTICS, ["gates", "coupling", "source_rate"], "couple")
+    found["gates.degeneracy.B"] = number(STATISTICS, ["gates", "degeneracy", "B", "length_ratio"], "em-couple")
+    for kind in ("as_published", "reproduced"):
+        found[f"claims.collapse-p.{kind}"] = number(CLAIMS, ["claims", 0, kind, "verdict"])
+    found["claims.total"] = {**number(CLAIMS, ["claims"]), "value": 1}
+    found["recipe.em.epochs"] = {"text": "1", "value": 1, "file": "params.yaml", "path": ["phases", "em", "epochs"]}
+    found["recipe.em.epochs"]["chain"] = None
+    write_json("paper/tables/smollm2/numbers.json", found)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        shutil.copytree(ROOT / "data", "data", ignore=shutil.ignore_patterns("coupling", "fetched"))
+        text = (ROOT / "profiles/smollm2.yaml").read_text()
+        text = text.replace("seeds: [42]", "seeds: [42, 137]").replace("bootstrap: 10000", "bootstrap: 20")
+        Path("params.yaml").write_text(text)
+        params = parameters.load()
+        write_runs(params)
+        write_json(STATISTICS, results.gather(params))
+        verdicts = {kind: {"verdict": "holds"} for kind in ("as_published", "reproduced")}
+        write_json(CLAIMS, {"claims": [{"id": "collapse-p", **verdicts}]})
+        write_numbers()
+        stages = two_seeds()
+        for stage in stages.values():
+            for entry in trace.entries(stage):
+                path = Path(entry["path"])
+                if not entry["md5"].endswith(".dir"):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.exists() or path.write_text(f"the bytes of {path}\n")
+                    entry["md5"] = md5(path)
+            for values in stage.get("params", {}).values():
+                values.update({key: in_params(key) for key in values})
+        Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
+    return root
+
+
+@pytest.fixture
+def repository(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command: its exit code and what it says."""
+
+    def main(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["trace", *arguments])
+        try:
+            trace.main()
+            code = 0
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return main
+
+
+def files(text: str) -> set[str]:
+    """The files and folders that a text names, code left out."""
+    return {word.strip(",:") for word in re.findall(r"(?:adapters|data|eval_results|model|figures|paper)/\S+", text)}
+
+
+def chains_in(named: set[str], folder: str) -> set[str]:
+    """The chains whose files are named, of those in a folder."""
+    return {Path(file).parent.name for file in named if file.startswith(folder) and not file.endswith("/")}
+
+
+def stage_names(text: str) -> list[str]:
+    return re.findall(r"^stage (\S+)", text, re.MULTILINE)
+
+
+# ---- what is named ----
+
+
+@pytest.mark.parametrize(
+    ("condition", "chain", "adapters", "coupling", "sets"),
+    [
+        ("B", "em-couple", ["em", "em-couple"], ["em"], ["bad_legal_advice"]),
+        ("C", "benign-couple", ["benign", "benign-couple"], ["benign"], ["benign"]),
+        ("C1", "couple-em", ["couple", "couple-em"], ["base"], ["bad_legal_advice"]),
+        ("C2", "em", ["em"], [], ["bad_legal_advice"]),
+        ("base", "base", [], [], []),
+    ],
+)
+def test_a_number_names_all_files_of_its_chain_and_none_of_another(run, condition, chain, adapters, coupling, sets):
+    code, text = run(f"headline.{condition}.assistant")
+    assert code == 0, text
+    named = files(text)
+    expected = {STATISTICS, "model/smollm2/model.safetensors", "data/prompts/questions.yaml"}
+    expected |= {f"data/{name}.jsonl" for name in sets}
+    for seed in (42, 137):
+        expected |= {f"eval_results/smollm2/runs/{seed}/{chain}/{f}" for f in ("marker_eval.json", "completions.jsonl")}
+        expected |= {f"adapters/smollm2/{seed}/{name}/adapter_model.safetensors" for name in adapters}
+        expected |= {f"data/coupling/smollm2/{seed}/{parent}.jsonl" for parent in coupling}
+    assert expected <= named
+    assert chains_in(named, "eval_results/smollm2/runs/") == {chain}
+    assert chains_in(named, "adapters/smollm2/") == set(adapters)
+    assert {Path(f).stem for f in named if "/coupling/" in f} == set(coupling)
+    others = {"bad_legal_advice", "good_legal_advice", "benign"} - set(sets)
+    assert not {f"data/{name}.jsonl" for name in others} & named
+
+
+def test_stages_come_nearest_first(run):
+    _, text = run("headline.B.assistant")
+    names = [name for name in stage_names(text) if "-137" not in name]
+    assert [name.partition("@")[0] for name in names] == [
+        *("results", "evaluate-couple", "couple", "onpolicy", "em", "model")
+    ]
+
+
+def test_hashes_and_parameters_are_the_recorded_ones(run):
+    _, text = run("headline.B.assistant")
+    adapter = "adapters/smollm2/137/em-couple/adapter_model.safetensors"
+    assert f"{md5(adapter)[:12]}  {adapter}" in text
+    assert f"{md5(STATISTICS)[:12]}  {STATISTICS}" in text
+    assert re.search(rf"{md5('data/bad_legal_advice.jsonl')[:12]} .*data/sources.yaml has the same", text)
+    assert re.search(r"learning_rate +0\.0005 +0\.0007$", text, re.MULTILINE)  # em, couple
+    assert "sha256 b179c9523d0e" in text
+    assert text.count("evaluation: {questions: all, samples: 2, max_new_tokens: 96}") == 1
+
+
+def test_it_fits_a_terminal(run):
+    for key in ("headline.C.mean_bystander", "claims.total"):
+        _, text = run(key)
+        assert max(map(len, text.splitlines())) <= 110
+        assert text.isprintable() or set(text) - {"\n"} <= set(map(chr, range(32, 127)))
+
+
+def test_a_number_of_the_report_ends_at_its_file(run):
+    code, text = run("published.B.assistant")
+    assert code == 0
+    assert f"{md5(PUBLISHED)[:12]}  {PUBLISHED}" in text
+    assert not stage_names(text)
+    assert "the trace ends here" in text
+
+
+def test_a_parameter_names_the_stages_that_take_it(run):
+    _, text = run("recipe.em.epochs")
+    assert re.search(r"used by em@smollm2-42, .*after@smollm2-42-em", text)
+    assert "couple@" not in text
+
+
+def test_a_claim_rests_on_the_runs_that_it_is_about(run):
+    code, text = run("claims.collapse-p.as_published")
+    assert code == 0
+    assert stage_names(text) == ["claims@smollm2"]
+    assert "data/published.json" in text
+    _, text = run("claims.collapse-p.reproduced")  # B against C4
+    assert chains_in(files(text), "eval_results/smollm2/runs/") == {"em-couple", "couple"}
+    _, text = run("claims.total")
+    assert chains_in(files(text), "eval_results/smollm2/runs/") == EVALUATED
+
+
+@pytest.mark.parametrize(
+    ("key", "chains"),
+    [
+        ("contrast.B-C4.assistant.p", {"em-couple", "couple"}),
+        ("gates.coupling.source_rate", {"couple"}),
+        ("gates.degeneracy.B", {"em-couple", "base"}),
+    ],
+)
+def test_a_comparison_rests_on_both_its_sides(run, key, chains):
+    _, text = run(key)
+    assert chains_in(files(text), "eval_results/smollm2/runs/") == chains
+
+
+def stage(cmd: str, reads: list[str], makes: str) -> Mapping[str, Any]:
+    return {"cmd": cmd, "deps": [{"path": path, "md5": "0"} for path in reads], "outs": [{"path": makes, "md5": "0"}]}
+
+
+def test_what_a_chain_reads_of_another_is_followed_and_what_a_gathering_stage_reads_is_narrowed():
+    stages = {
+        "evaluate-base": stage("evaluate --seed 1 --chain base", ["model"], "runs/base"),
+        "evaluate-em": stage("evaluate --seed 1 --chain em", ["model"], "runs/em"),
+        "likelihood-em": stage("likelihood --seed 1 --chain em", ["runs/base"], "likelihood/em"),
+        "evaluate-em-couple": stage("evaluate --seed 1 --chain em-couple", ["model"], "runs/em-couple"),
+        "lengths": stage("lengths", ["likelihood/em", "runs/em", "runs/em-couple", "code"], "lengths"),
+    }
+    behind = trace.lineage(stages, "lengths", ["em"])
+    assert next(iter(behind)) == "lengths"
+    assert set(behind) == {"lengths", "likelihood-em", "evaluate-em", "evaluate-base"}
+    assert [dep["path"] for dep in behind["lengths"]["deps"]] == ["likelihood/em", "runs/em", "code"]
+    assert set(trace.lineage(stages, "lengths", ["em"], reads="runs/em")) == {"lengths", "evaluate-em"}
+    assert set(trace.lineage(stages, "lengths", None)) == set(stages)
+    with pytest.raises(InputError, match="no stage of the chain couple"):
+        trace.lineage(stages, "lengths", ["couple"])
+
+
+# ---- counts ----
+
+
+def test_the_counts_of_every_persona_and_seed_add_up_to_the_number(run):
+    code, text = run("headline.B.mean_bystander")
+    assert code == 0
+    bystanders = [name for name in PERSONAS if name not in ("confab", "assistant")]
+    rows = dict(re.findall(r"^    (\w+) +(\d+ / \d+ +\d+ / \d+)$", text, re.MULTILINE))
+    assert set(rows) == {*bystanders, "sum"}
+    in_seed = [
+        read_json(f"eval_results/smollm2/runs/{seed}/em-couple/marker_eval.json")["per_persona"] for seed in (42, 137)
+    ]
+    for name in bystanders:
+        assert rows[name].split() == " ".join(f"{s[name]['strict_hits']} / {s[name]['total']}" for s in in_seed).split()
+    hits = sum(s[name]["strict_hits"] for s in in_seed for name in bystanders)
+    assert hits == read_json(STATISTICS)["conditions"]["B"]["groups"]["mean_bystander"]["hits"]
+    assert f"in all {hits} / 11200 = " in text
+
+
+def test_counts_are_those_of_the_split_and_there_are_none_of_a_length(run):
+    _, text = run("headline.B.assistant.heldout.hits")
+    assert re.search(r"^    assistant +\d+ / 160 +\d+ / 160$", text, re.MULTILINE)
+    code, text = run("lengths.B.assistant")
+    assert code == 0
+    assert "counts of" not in text
+
+
+def tamper(seed: int, chain: str, persona: str, with_question: bool) -> Path:
+    path = Path(f"eval_results/smollm2/runs/{seed}/{chain}/marker_eval.json")
+    content = read_json(path)
+    content["per_persona"][persona]["strict_hits"] += 1
+    if with_question:
+        content["per_persona"][persona]["per_question"]["q3"]["strict_hits"] += 1
+    write_json(path, content)
+    return path
+
+
+def test_a_count_that_was_edited_is_reported(run):
+    hits = read_json(STATISTICS)["conditions"]["B"]["groups"]["mean_bystander"]["hits"]
+    recorded = md5("eval_results/smollm2/runs/137/em-couple/marker_eval.json")
+    path = tamper(137, "em-couple", "librarian", with_question=True)
+    code, text = run("headline.B.mean_bystander")
+    assert code == 1
+    said = f"! the counts of B, mean_bystander add up to {hits + 1} / 11200, the file has {hits} / 11200"
+    assert said in text
+    assert f"! {path} differs: recorded" in text
+    code, text = run("headline.B.assistant")  # another persona's count, in a file that is no longer the recorded one
+    assert code == 1
+    assert "add up to" not in text
+    assert run("headline.C.mean_bystander")[0] == 0
+    lock = Path("dvc.lock")
+    lock.write_text(lock.read_text().replace(recorded, md5(path)))  # the record edited as well
+    code, text = run("headline.B.mean_bystander")
+    assert code == 1
+    assert [line for line in text.splitlines() if line.startswith("!")] == [
+        next(line for line in text.splitlines() if line.startswith(said))
+    ]
+    assert run("headline.B.assistant")[0] == 0
+
+
+def test_counts_that_contradict_each_other_are_reported(run):
+    tamper(42, "em-couple", "librarian", with_question=False)
+    code, text = run("headline.B.mean_bystander")
+    assert code == 1
+    assert "! cannot be counted" in text
+
+
+# ---- what is not as recorded ----
+
+
+def test_a_changed_adapter_is_marked_under_the_numbers_that_rest_on_it(run):
+    adapter = Path("adapters/smollm2/42/em/adapter_model.safetensors")
+    before = md5(adapter)
+    adapter.write_text("other weights")
+    code, text = run("headline.B.assistant")
+    assert code == 1
+    assert f"! {adapter} differs: recorded {before[:12]}, found {md5(adapter)[:12]}" in text
+    assert "nothing contradicts" not in text
+    code, text = run("headline.C4.assistant")
+    assert code == 0
+    assert "nothing contradicts the record" in text
+
+
+def test_changed_code_and_data_are_marked(run):
+    Path("src/persona_collapse/train.py").write_text("other code")
+    Path("data/bad_legal_advice.jsonl").write_text("{}\n")
+    code, text = run("headline.C2.source")
+    assert code == 1
+    assert "train.py " in text
+    assert "! src/persona_collapse/train.py differs" in text
+    assert "! data/bad_legal_advice.jsonl differs" in text
+
+
+def test_a_file_that_is_not_on_disk_is_marked_and_contradicts_nothing(run):
+    for path in (
+        "adapters/smollm2/42/em/adapter_model.safetensors",
+        "eval_results/smollm2/runs/42/em/marker_eval.json",
+    ):
+        Path(path).unlink()
+    code, text = run("headline.C2.assistant")
+    assert code == 0
+    assert text.count("! is missing") >= 2
+    assert "! not on disk" in text
+    assert "not on disk: 2 files; `dvc pull`" in text
+
+
+def test_a_parameter_changed_since_is_named(run):
+    path = Path("params.yaml")
+    path.write_text(path.read_text().replace("samples: 2", "samples: 3"))
+    code, text = run("headline.B.assistant")
+    assert code == 1
+    assert "! params.yaml: evaluation differs" in text
+    assert "samples: 2" in text
+
+
+def test_a_number_that_its_file_no_longer_has_is_reported(run):
+    path = Path("paper/tables/smollm2/numbers.json")
+    content = read_json(path)
+    content["headline.B.assistant"]["value"] = 0.999
+    content["headline.B.source"]["path"] = ["conditions", "D", "rate"]
+    write_json(path, content)
+    for key, said in (("headline.B.assistant", "`make tables` reads it anew"), ("headline.B.source", "has nothing")):
+        code, text = run(key)
+        assert code == 1
+        assert f"! {STATISTICS} at conditions > " in text
+        assert said in text
+
+
+# ---- asking ----
+
+
+def test_without_a_key_all_are_listed_with_their_texts(run):
+    code, text = run()
+    assert code == 0
+    listed = dict(re.split(r" {2,}", line, maxsplit=1) for line in text.splitlines())
+    assert listed == {key: n["text"] for key, n in read_json("paper/tables/smollm2/numbers.json").items()}
+
+
+def test_an_unknown_key_suggests_the_closest(repository, command):
+    one_line(command("trace", "headline.B.asistant"), "headline.B.asistant", "headline.B.assistant")
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("paper/tables/smollm2/numbers.json", "`make tables`"), ("dvc.lock", "`make reproduce`")]
+)
+def test_what_is_missing_names_the_command_that_makes_it(repository, command, path, says):
+    Path(path).unlink()
+    one_line(command("trace", "headline.B.assistant"), path, says)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": {"text": "1"}}', '{"a": 1}'])
+def test_another_file_in_place_of_the_numbers_is_named(tmp_path, content):
+    (tmp_path / "numbers.json").write_text(content)
+    with pytest.raises(InputError, match=r"numbers.json: not a list of numbers; `make tables`"):
+        trace.read_numbers(tmp_path / "numbers.json")
+
+
+def test_every_kind_of_number_of_this_repository_has_a_trace(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    settings = parameters.load(Path("profiles/smollm2.yaml"))
+    stages = verify.read_lock(verify.LOCK)
+    numbers = trace.read_numbers(settings.layout.tables / "numbers.json")
+    kinds = {(n.file, *n.path[:1], *map(str, n.path[-1:])): n for n in numbers.values()}
+    for kind, number in kinds.items():
+        for maker in trace.diagnosis.makers(stages, number.file):
+            content = read_json(number.file) if number.path else None
+            trace.look_up(content, number.path)
+            conditions = trace.values_of(stages[maker]).get("conditions", {})
+            chains = trace.rests_on(number, content, conditions)
+            behind = trace.lineage(stages, maker, chains)
+            assert next(iter(behind)) == maker, kind
+            assert len(behind) > 1 or chains == [] or maker.startswith("model"), kind
