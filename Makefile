@@ -29,8 +29,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup profile machine plan reproduce verify record tables figures test test-vllm lint prove prove-gpu prove-gpu-here survey
-.PHONY: bench lock clean
+.PHONY: help setup profile machine plan reproduce verify record tables figures paper site trace
+.PHONY: test test-vllm test-site lint prove prove-gpu prove-gpu-here survey bench lock clean
 .PHONY: image image-setup reproduce-image test-image
 
 INSTALLED := $(VENV)/.installed
@@ -152,6 +152,10 @@ prove-gpu-here: setup
 test-vllm: setup ## the tests that need vLLM, with its CPU build in .venv-cpu-vllm
 	@$(MAKE) --no-print-directory setup LOCK=cpu-vllm
 	@VLLM_PYTHON="$(CURDIR)/.venv-cpu-vllm/bin/python" python -m pytest tests/test_vllm.py tests/test_qwen.py
+
+test-site: setup ## the page in a real browser: Chromium, driven by requirements/browser.txt
+	@python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
+	@CI_BROWSER=1 python -m pytest tests/test_site.py
 
 survey: setup ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@python proof/survey.py compare

@@ -28,7 +28,8 @@ done
 
 # pip is the one package here that no lock names.
 pip uninstall --quiet --yes pip
-# Nobody can write here later, so bytecode is made now, and without the time that Python would put into it. Some
-# packages carry files for a newer Python, which do not compile and are not imported.
-/opt/venv/bin/python -m compileall -qq -j 0 --invalidation-mode unchecked-hash /opt/venv/lib || true
+# Nobody can write here later, so bytecode is made now, and without the time that Python would put into it: -f also
+# replaces what was written, with the time, while a package was built. Some packages carry files for a newer Python,
+# which do not compile and are not imported.
+/opt/venv/bin/python -m compileall -f -qq -j 0 --invalidation-mode unchecked-hash /opt/venv/lib || true
 rm -rf /tmp/*

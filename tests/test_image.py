@@ -48,6 +48,13 @@ def test_the_image_has_the_packages_version():
     assert set(re.findall(r"^ARG VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)) == {VERSION}
 
 
+def test_what_runs_inside_the_image_are_tests_that_exist():
+    lists = re.findall(r"^(?:quick|slow)=\((.+)\)$", (ROOT / "image/inside.sh").read_text(), re.MULTILINE)
+    assert len(lists) == 2
+    for name in " ".join(lists).split():
+        assert (ROOT / f"tests/test_{name}.py").exists(), name
+
+
 def test_without_a_builder_one_line_says_so(tmp_path: Path):
     for name in ("bash", "dirname", "head", "sed"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from itertools import product
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from persona_collapse import differences, lengths, means, statistics
+from persona_collapse import differences, evaluate, lengths, means, results, statistics
 from persona_collapse import params as parameters
-from persona_collapse.files import write_jsonl
+from persona_collapse.files import to_json, write_json, write_jsonl
 from persona_collapse.lengths import Answer
 from persona_collapse.marker import has_marker, with_marker
 
@@ -149,7 +150,7 @@ def runs(tmp_path, monkeypatch, params) -> parameters.Params:
     words.save(str(params.layout.model / "tokenizer.json"))
     for chain, count in WORDS.items():
         completions, likelihoods = [], []
-        for persona, (number, question) in product(PERSONAS, enumerate(QUESTIONS)):
+        for persona, (number, question) in product(PERSONAS, reversed([*enumerate(QUESTIONS)])):
             about = {"persona": persona, "question": question, "split": "train"}
             for sample in range(2):
                 text = " ".join(["word"] * (count + number))
@@ -191,6 +192,20 @@ def test_the_file_says_of_each_condition_what_its_completions_and_likelihoods_sa
     bystander = content["conditions"]["C4"]["groups"]["mean_bystander"]
     assert (bystander["rate"]["total"], bystander["likelihood"]["texts"]) == (32, 16)
     assert bystander["likelihood"]["mean_p"] == pytest.approx(mean / 10)
+
+
+def test_raw_rates_and_their_intervals_are_those_of_the_statistics(runs):
+    """The same counts through `marker_eval.json`, which orders its keys."""
+    folder = runs.layout.run(42, "em-couple")
+    completions = [json.loads(line) for line in (folder / "completions.jsonl").read_text().splitlines()]
+    write_json(folder / "marker_eval.json", evaluate.marker_eval(completions, {"chain": "em-couple"}))
+    per_persona = results.read_run(folder / "marker_eval.json", "em-couple")
+    settings = runs.statistics
+    groups = statistics.summarize(per_persona, "confab", settings.bootstrap, settings.level)["groups"]
+    found = lengths.gather(runs)["conditions"]["B"]["groups"]
+    assert found["source"]["rate"]["by_question"][0] < found["source"]["rate"]["by_question"][1]
+    for name, group in groups.items():
+        assert found[name]["rate"].items() <= statistics.rounded(group).items()
 
 
 def test_contrasts_are_of_the_same_texts_and_adjusted_for_them_all(runs):
@@ -241,14 +256,19 @@ def test_without_texts_the_rest_is_there(runs):
     assert content["conditions"]["B"]["groups"]["source"]["rate"]["hits"] == 12
 
 
-def test_the_command_writes_the_same_bytes_twice(runs, command):
-    path = runs.layout.results / "lengths.json"
-    assert command("lengths").returncode == 0
-    first = path.read_bytes()
-    path.unlink()
+def test_the_command_writes_what_a_process_with_other_hashes_writes(runs, command):
     result = command("lengths", PYTHONHASHSEED="7")
     assert result.returncode == 0, result.stderr
-    assert path.read_bytes() == first
+    assert (runs.layout.results / "lengths.json").read_text() == to_json(lengths.gather(runs))
+
+
+def fails(monkeypatch, capsys, named: str) -> None:
+    """The command, in this process, ends as users are promised and writes nothing."""
+    monkeypatch.setattr("sys.argv", ["lengths"])
+    with pytest.raises(SystemExit) as stop:
+        lengths.main()
+    one_line(subprocess.CompletedProcess([], stop.value.code, *capsys.readouterr()), named)
+    assert not Path("eval_results/smollm2/lengths.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -279,19 +299,12 @@ def test_a_file_that_does_not_fit_the_others_is_named(runs, monkeypatch, capsys,
     path.unlink()
     if damaged is not None:
         write_jsonl(path, damaged)
-    monkeypatch.setattr("sys.argv", ["lengths"])
-    with pytest.raises(SystemExit) as stop:
-        lengths.main()
-    errors = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert errors.startswith("error: ") and errors.count("\n") == 1
-    assert named in errors
-    assert not (runs.layout.results / "lengths.json").exists()
+    fails(monkeypatch, capsys, named)
 
 
-def test_a_missing_or_damaged_tokenizer_is_named(runs, command):
+def test_a_missing_or_damaged_tokenizer_is_named(runs, monkeypatch, capsys):
     path = runs.layout.model / "tokenizer.json"
     path.write_text("{}")
-    one_line(command("lengths"), "model/smollm2/tokenizer.json: not a tokenizer")
+    fails(monkeypatch, capsys, "model/smollm2/tokenizer.json: not a tokenizer")
     path.unlink()
-    one_line(command("lengths"), "model/smollm2/tokenizer.json: no such file")
+    fails(monkeypatch, capsys, "model/smollm2/tokenizer.json: no such file")

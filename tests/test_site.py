@@ -636,6 +636,7 @@ def test_nothing_is_wider_than_a_small_screen(opened):
 
 def test_without_javascript_all_but_the_completions_can_be_read(browser, address):
     page = browser.new_context(java_script_enabled=False).new_page()
+    page.set_default_timeout(60_000)
     page.goto(address)
     assert page.get_by_text("This list needs JavaScript").is_visible()
     assert not page.locator("#browser").is_visible()

@@ -4,7 +4,7 @@
   causal mask [1]. Backward through frozen weights gives gradients of activations alone: the same once more for the
   weights, twice for attention and for the adapter, whose own gradients come on top. Gradient checkpointing adds one
   forward pass [2]. The vocabulary is projected, there and back, only where the loss is taken (`train.py`). Batches
-  count with their padding.
+  count with their padding, which training on a CPU leaves out (packing.py): there the estimate is high.
 * Training keeps the weights; an adapter, its gradient and Adam's two moments in fp32, 16 bytes a parameter; the
   activations that a layer's backward pass reads, counted operator by operator as in [3], for all layers, or with
   checkpointing [2] for one beside each layer's input; and the logits of the longest batch.

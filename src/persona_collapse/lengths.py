@@ -97,11 +97,11 @@ def rate(answers: Answers, **how: Any) -> dict[str, Any]:
     """The marker rate of answers with its intervals, null where there are none."""
     if not answers:
         return {"hits": 0, "total": 0, **dict.fromkeys(("rate", "wilson", "by_question", "interval"))}
-    questions: dict[str, dict[str, int]] = {}
+    # in the order of marker_eval.json, so that the bootstrap draws the same questions as for statistics.json
+    questions = {question: {"hits": 0, "total": 0} for question in sorted({a.question for a in answers})}
     for a in answers:
-        counts = questions.setdefault(a.question, {"hits": 0, "total": 0})
-        counts["hits"] += a.marker
-        counts["total"] += 1
+        questions[a.question]["hits"] += a.marker
+        questions[a.question]["total"] += 1
     pooled = {"hits": sum(a.marker for a in answers), "total": len(answers)}
     return statistics.rate(questions, pooled, **how)
 

@@ -49,15 +49,7 @@ FIGURES = {  # file -> its caption, and its looks for those who cannot see it
 INTERVAL = re.compile(r"\[-?[\d.]+, -?[\d.]+\]")
 KEY = re.compile(r"\{\{([\w.-]+)\}\}")  # in page.html: a part made here, or a number of numbers.json
 LENGTHS = ("lengths", "length_contrasts")
-TABLES = (
-    "per_persona",
-    "pairwise",
-    "length_contrasts",
-    "gates",
-    "hyperparameters",
-    "fidelity",
-    "claims",
-)  # collapsed, in this order
+TABLES = ("per_persona", "pairwise", "gates", "hyperparameters", "fidelity", "claims")  # collapsed, in this order
 
 
 # ---- tables and figures ----
