@@ -122,6 +122,8 @@ def length_control(lengths: Mapping[str, Any]) -> Figure:
                 _point(by_band, place + (offset - 1) * 0.2, 100 * band["rate"], _ends(band), colour)
         for place, group in enumerate(LABELS):
             texts = lengths["conditions"][name]["groups"][group]["likelihood"]
+            if not texts["texts"]:
+                continue
             rate = {"rate": texts["mean_p"], "interval": texts["interval"] or [texts["mean_p"]] * 2}
             _point(by_text, place + (offset - 1) * 0.2, 100 * rate["rate"], _ends(rate), colour)
     by_band.set_xticks(range(len(lengths["bands"])), [between(*band) for band in lengths["bands"]])

@@ -19,9 +19,10 @@ from .files import InputError, one_line_errors, open_or_complain, read_json, rea
 from .params import BASE
 from .published import answers as published_answers
 from .table import interval, p_value, percent
-from .tables import GROUPS
+from .tables import GROUPS, ends_of
 
 Numbers = dict[str, dict[str, Any]]
+NONE = "none"  # the text of what there is nothing to measure on
 
 
 def number(text: str, value: Any, file: Path | str, path: Iterable[str | int], chain: str | None = None) -> Any:
@@ -135,25 +136,25 @@ def of_lengths(file: Path) -> Numbers:
             found[f"{key}.ended"] = number(percent(ended), ended, file, path, chain)
             if of_group["rate_of_ended"]["total"]:
                 found |= rate(f"{key}.of_ended", of_group["rate_of_ended"], file, [*place, "rate_of_ended"], chain)
-            if texts["texts"]:
-                path = [*place, "likelihood"]
-                mean, ends = texts["mean_p"], texts["interval"] or [texts["mean_p"]] * 2
-                found[f"{key}.p_marker"] = number(percent(mean), mean, file, [*path, "mean_p"], chain)
-                found[f"{key}.p_marker.interval"] = number(interval(ends), ends, file, [*path, "interval"], chain)
-                found[f"{key}.texts"] = number(str(texts["texts"]), texts["texts"], file, [*path, "texts"], chain)
+            path, mean = [*place, "likelihood"], texts["mean_p"]
+            ends = ends_of(texts) if texts["texts"] else None
+            found[f"{key}.texts"] = number(str(texts["texts"]), texts["texts"], file, [*path, "texts"], chain)
+            found[f"{key}.p_marker"] = number(percent(mean) if ends else NONE, mean, file, [*path, "mean_p"], chain)
+            found[f"{key}.p_marker.interval"] = number(
+                interval(ends) if ends else NONE, ends, file, [*path, "interval"], chain
+            )
     for pair, contrast in content["contrasts"].items():
         conditions, _, group = pair.partition(", ")
         for kind in ("raw", "standardised", "likelihood"):
             key, path = f"lengths.{conditions.replace(' ', '')}.{group}.{kind}", ["contrasts", pair, kind]
             difference, ends = contrast[kind]["difference"], contrast[kind]["interval"]
+            text, shown = NONE, NONE
             if difference is not None:
-                text = f"{100 * difference:+.1f}"
-                found[key] = number(text, difference, file, [*path, "difference"])
-                shown = interval(ends or [difference] * 2)
-                found[f"{key}.interval"] = number(shown, ends, file, [*path, "interval"])
-        if "p_holm" in contrast["likelihood"]:
-            p = contrast["likelihood"]["p_holm"]
-            found[f"{key}.p_holm"] = number(p_value(p), p, file, [*path, "p_holm"])
+                text, shown = f"{100 * difference:+.1f}", interval(ends or [difference] * 2)
+            found[key] = number(text, difference, file, [*path, "difference"])
+            found[f"{key}.interval"] = number(shown, ends, file, [*path, "interval"])
+        p = contrast["likelihood"].get("p_holm")
+        found[f"{key}.p_holm"] = number(NONE if p is None else p_value(p), p, file, [*path, "p_holm"])
     return found
 
 

@@ -4,7 +4,7 @@ python -m persona_collapse.tables      writes paper/tables/<profile>/<name>.md, 
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import ledger, paths, recipe
@@ -153,6 +153,11 @@ def gates(statistics: Content) -> Table:
 # ---- length control ----
 
 
+def ends_of(texts: Content) -> Sequence[float]:
+    """The interval of a mean probability; where resampling gives no width, the mean itself."""
+    return texts["interval"] or [texts["mean_p"]] * 2
+
+
 def lengths(content: Content) -> Table:
     """Lengths, rates of answers that ended and of like length, and the marker's probability after the same texts."""
     rows = []
@@ -165,7 +170,7 @@ def lengths(content: Content) -> Table:
                     [name, heading, f"{shape['characters']['median']:.0f} [{low:.0f}, {high:.0f}]"]
                     + [percent(shape["ended_share"]), measured(of_group["rate"]), measured(of_group["rate_of_ended"])]
                     + [f"{percent(b['rate'])} ({b['total']})" if b["total"] else "-" for b in of_group["bands"]]
-                    + [f"{percent(texts['mean_p'])} {interval(texts['interval'] or [texts['mean_p']] * 2)}"]
+                    + [f"{percent(texts['mean_p'])} {interval(ends_of(texts))}" if texts["texts"] else "-"]
                 )
     bands = [f"{between(*band)} characters" for band in content["bands"]]
     columns = [*left("condition", "personas"), *right("length [quartiles]", "ended (%)", "rate", "rate of ended")]
