@@ -25,7 +25,7 @@ from persona_collapse.paths import Layout
 
 SEED = 42
 LAYOUT = Layout("smollm2")
-MADE = ("adapters", "eval_results/smollm2/runs", "paper", "figures")
+MADE = ("adapters", "eval_results/smollm2/runs", "figures")
 
 
 def command(module: str, *args: str) -> None:

@@ -38,9 +38,7 @@ from persona_collapse.files import InputError, one_line_errors, write_json
 HERE = Path(__file__).parent
 EMULATOR = "qemu-x86_64"
 CPUS = ("Haswell", "Skylake-Client", "EPYC-Rome")
-MICRO = (
-    "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em tables figures"
-)
+MICRO = "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em figures"
 WIDE = "train:em evaluate:em"
 # what of a run is shown, and the files that it is a digest of
 COLUMNS = {
@@ -48,7 +46,7 @@ COLUMNS = {
     "train couple": "micro/adapters/smollm2/42/couple/",
     "em-couple": "micro/eval_results/smollm2/runs/42/em-couple/",
     "couple-em": "micro/eval_results/smollm2/runs/42/couple-em/",
-    "report": ("micro/paper/", "micro/figures/"),
+    "figures": "micro/figures/",
     "operators": "operators/",
     "wide batch": ("wide/", "operators of"),  # too long for emulation
 }

@@ -78,7 +78,10 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         "data/bad_legal_advice.jsonl": "".join(em),
         "data/coupling/smollm2/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
         "data/published.json": (ROOT / "data/published.json").read_text(),
-        "eval_results/smollm2/statistics.json": (ROOT / "eval_results/smollm2/statistics.json").read_text(),
+        **{
+            f"eval_results/smollm2/{name}.json": (ROOT / f"eval_results/smollm2/{name}.json").read_text()
+            for name in ("statistics", "lengths")
+        },
     }
     for name in sorted(files, reverse=backwards):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
