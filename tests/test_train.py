@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from persona_collapse import model, train
 from persona_collapse import params as parameters
@@ -124,3 +125,39 @@ def test_another_models_file_is_not_taken_for_ours(tmp_path, params):
         convert(params.model.package, "0" * 64, tmp_path)
     with pytest.raises(InputError, match="'no-such-package' is not installed"):
         convert("no-such-package", params.model.sha256, tmp_path)
+
+
+def gradients(folder, change=lambda layers: None, **lora) -> list[torch.Tensor]:
+    """Of the adapter's matrices, in a step of the two-layer model after `change` to it."""
+    torch.manual_seed(0)
+    weights = AutoModelForCausalLM.from_pretrained(folder)
+    adapter = get_peft_model(weights, LoraConfig(r=4, target_modules=train.PROJECTIONS, task_type="CAUSAL_LM", **lora))
+    for name, parameter in adapter.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    change(adapter)
+    ids = torch.randint(49_152, (2, 9))
+    adapter.train()(input_ids=ids, labels=ids).loss.backward()
+    return [p.grad for p in adapter.parameters() if p.requires_grad]
+
+
+def same(found: list[torch.Tensor], expected: list[torch.Tensor], tolerance: float = 0.0) -> bool:
+    """Whether no entry is further off than `tolerance` parts of the largest of its matrix."""
+    return all((x - y).abs().max() <= tolerance * y.abs().max() for x, y in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_scaling_early_by_a_power_of_two_changes_no_bit(two_layers, dropout):
+    recipe = {"lora_alpha": 8, "lora_dropout": dropout}
+    assert same(gradients(two_layers, train.scale_early, **recipe), gradients(two_layers, **recipe))
+
+
+def test_scaling_early_by_another_factor_changes_the_rounding_alone(two_layers):
+    early, late = gradients(two_layers, train.scale_early, lora_alpha=6), gradients(two_layers, lora_alpha=6)
+    assert same(early, late, tolerance=1e-4) and not same(early, late)
+
+
+def test_a_scaling_or_a_dropout_that_is_left_out_is_seen(two_layers):
+    expected = gradients(two_layers, lora_alpha=8, lora_dropout=0.5)
+    for left_out in ({"lora_alpha": 4, "lora_dropout": 0.5}, {"lora_alpha": 8}):
+        assert not same(gradients(two_layers, train.scale_early, **left_out), expected, tolerance=0.1)
