@@ -160,8 +160,8 @@ test-site: setup ## the page in a real browser: Chromium, driven by requirements
 survey: setup ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@python proof/survey.py compare
 
-bench: setup ## measure speed against stock transformers, memory and sizes
-	@python benchmarks/bench.py
+bench: setup ## measure speed against stock transformers and TRL, memory and sizes (PARTS="generate train cost vllm matmul targets")
+	@python benchmarks/bench.py $(PARTS)
 
 TARGET ?= cpu
 IMAGE ?= persona-collapse:$(TARGET)

@@ -1,17 +1,21 @@
 """Measure the smollm2 profile's speed, each time beside the stock way of doing the same, in one run.
 
-    make bench                                   about 25 minutes on 2 cores; `make reproduce` must have run
-    python benchmarks/bench.py generate train    some parts alone
+    make bench                       about 45 minutes on 2 cores; `make reproduce` must have run
+    make bench PARTS="train"         some parts alone
 
-Every measurement runs in a process of its own, because numerics are chosen once a process:
-* generation: the evaluation's own prompts (12 personas x 28 questions), answered once by the base model, by our engine
-  with portable numerics, by `transformers.generate` with stock numerics in batches of 84, and by vLLM's CPU build in
-  fp32 and in bf16 where VLLM_PYTHON names a Python that has it (requirements/cpu-vllm.txt; its bytes depend on the
-  CPU), the loading of the model left out of all four;
-* training: steps of the `em` recipe on its own data, by our trainer with portable numerics; with stock ones by TRL's
-  trainer as it comes, which projects the vocabulary at every position, by our trainer, and by our trainer held to the
-  vectors that portable numerics use, which is what the guarantee costs on a CPU without AVX-512;
-* matmul: the share of the time that matrix products take in our engine and in our trainer, by PyTorch's profiler;
+Every measurement runs in a process of its own, because numerics are chosen once a process. The processes of a part
+take turns, one piece of work each, so that a machine that is slow for a while is slow for all of them. "Stock" is a
+library as it comes. "Tuned" is the same with the memory settings that the Makefile gives to everything here: they can
+be had without us, and matter to training more than anything else does.
+* generate: the evaluation's prompts (12 personas x 28 questions), answered by the base model with our engine, portable
+  numerics; a piece is all of them. Beside it `transformers.generate` with stock numerics; a piece is a batch of 84.
+* train: steps of the `em` recipe on its own data with our trainer, portable numerics, the first left out. Beside it
+  TRL's trainer with stock numerics; it projects the vocabulary at every position.
+* cost: our trainer with stock numerics, and with stock ones held to the vectors that portable numerics use, which is
+  what the guarantee costs on a CPU without AVX-512.
+* vllm: vLLM's CPU build on the same prompts, in fp32 and in bf16, where VLLM_PYTHON names a Python that has it
+  (requirements/cpu-vllm.txt; its bytes depend on the CPU); the loading of the model left out.
+* matmul: the share of the time that matrix products take in our engine and in our trainer, by PyTorch's profiler.
 * targets: what a newcomer waits for, `make setup`, `reproduce` and `test` in a fresh clone, with the peak memory of the
   largest process and the size of the clone.
 Ratios carry over between machines with the same vector instructions; seconds do not.
@@ -26,10 +30,23 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 BATCH = 84
-STEPS = 8
+ROUNDS = 2
+STEPS = 12
 PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
+OURS = ("GLIBC_TUNABLES", "OMP_DYNAMIC")  # what the Makefile sets and a user of the stock libraries does not have
+
+
+def turn(tokens: float = 0, **more: float) -> None:
+    """Report a piece of work, the set-up being the first, and wait for the next turn."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(REPORT + json.dumps({"tokens": tokens, "peak_GiB": peak, **more}), flush=True)
+    sys.stdin.readline()
+
+
+REPORT = "turn: "
 
 
 def prompts_of_the_evaluation() -> tuple:
@@ -47,27 +64,27 @@ def prompts_of_the_evaluation() -> tuple:
     return params, named
 
 
-def generate_portable() -> dict[str, float]:
+def generate_portable(rounds: int = ROUNDS) -> None:
     from persona_collapse import generate, model
 
     params, named = prompts_of_the_evaluation()
     requests = [generate.Request(p, ids, ("evaluation", 0, p, q, 0)) for p, q, ids in named]
     weights = model.load(params.layout, "base", 0)
-    start = time.perf_counter()
-    completions = generate.generate(
-        weights,
-        requests,
-        max_new_tokens=params.evaluation.max_new_tokens,
-        end_token=weights.config.eos_token_id,
-        sampling=params.sampling,
-    )
-    return _rate(sum(len(c.tokens) + c.ended for c in completions), start)
+    turn()
+    for _ in range(rounds):
+        completions = generate.generate(
+            weights,
+            requests,
+            max_new_tokens=params.evaluation.max_new_tokens,
+            end_token=weights.config.eos_token_id,
+            sampling=params.sampling,
+        )
+        turn(sum(len(c.tokens) + c.ended for c in completions))
 
 
-def generate_stock() -> dict[str, float]:
+def generate_stock() -> None:
     _leave_numerics_off()
     import torch
-    from tqdm import trange
 
     from persona_collapse import model
 
@@ -75,9 +92,8 @@ def generate_stock() -> dict[str, float]:
     weights, tokenizer = model.load(params.layout, "base", 0), model.tokenizer(params.layout)
     tokenizer.padding_side = "left"
     torch.manual_seed(0)
-    tokens = 0
-    start = time.perf_counter()
-    for first in trange(0, len(named), BATCH, desc="transformers.generate"):
+    turn()
+    for first in range(0, ROUNDS * BATCH, BATCH):
         batch = tokenizer.pad(
             {"input_ids": [list(ids) for *_, ids in named[first : first + BATCH]]}, return_tensors="pt"
         )
@@ -90,18 +106,19 @@ def generate_stock() -> dict[str, float]:
             max_new_tokens=params.evaluation.max_new_tokens,
         )[:, batch["input_ids"].shape[1] :]
         ended = out == tokenizer.eos_token_id  # padding has the same id: count up to the first
-        tokens += int(torch.where(ended.any(1), ended.int().argmax(1) + 1, out.shape[1]).sum())
-    return _rate(tokens, start)
+        turn(int(torch.where(ended.any(1), ended.int().argmax(1) + 1, out.shape[1]).sum()))
 
 
-def generate_vllm(precision: str = "float32") -> dict[str, float]:
+def generate_vllm(precision: str = "float32") -> None:
     from persona_collapse import generate, model, vllm_engine
 
     params, named = prompts_of_the_evaluation()
     requests = [generate.Request(p, ids, ("evaluation", 0, p, q, 0)) for p, q, ids in named]
-    run: dict = {}
+    folder = model.export(params.layout, "base", 0, precision)
+    run: dict[str, Any] = {}
+    turn()
     vllm_engine.generate(
-        model.export(params.layout, "base", 0, precision),
+        folder,
         requests,
         max_new_tokens=params.evaluation.max_new_tokens,
         end_token=model.tokenizer(params.layout).eos_token_id,
@@ -109,14 +126,15 @@ def generate_vllm(precision: str = "float32") -> dict[str, float]:
         precision=precision,
         record=run.update,
     )
-    return _found(run["tokens"], run["seconds"], resource.RUSAGE_CHILDREN)  # vLLM has a process of its own
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # vLLM has a process of its own
+    turn(run["tokens"], seconds=run["seconds"], peak_GiB=peak)
 
 
-def generate_vllm_bfloat16() -> dict[str, float]:
-    return generate_vllm("bfloat16")
+def generate_vllm_bfloat16() -> None:
+    generate_vllm("bfloat16")
 
 
-def train_portable() -> dict[str, float]:
+def train_portable(steps: int = STEPS) -> None:
     from persona_collapse import data, model, train
     from persona_collapse import params as parameters
 
@@ -124,41 +142,50 @@ def train_portable() -> dict[str, float]:
     recipe = params.phases.em
     tokenizer = model.tokenizer(params.layout)
     chats, _ = data.load(recipe.data)
-    rows = train.tokenize(chats[: STEPS * recipe.batch_size], tokenizer, recipe)
+    rows = train.tokenize(chats[: steps * recipe.batch_size], tokenizer, recipe)
+    tokens_per_step = sum(len(row["input_ids"]) for row in rows) / steps
+    step = train.CompletionTrainer.training_step
+
+    def in_turn(trainer: Any, *args: Any, **options: Any) -> Any:
+        if trainer.state.global_step:
+            turn(tokens_per_step)  # of the step before; the first is set-up, since memory is filled then
+        return step(trainer, *args, **options)
+
+    train.CompletionTrainer.training_step = in_turn
     weights = model.load(params.layout, "base", 0)
-    start = time.perf_counter()
     train.train(weights, tokenizer, rows, recipe.model_copy(update={"epochs": 1}), params.compute, seed=0)
-    return _rate(sum(len(row["input_ids"]) for row in rows), start)
+    turn(tokens_per_step)
 
 
-def train_stock() -> dict[str, float]:
+def train_stock() -> None:
     _leave_numerics_off()
-    return train_portable()
+    train_portable()
 
 
-def train_avx2() -> dict[str, float]:
+def train_avx2() -> None:
     os.environ |= {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-    return train_stock()
+    train_stock()
 
 
-def train_trl() -> dict[str, float]:
+def train_trl() -> None:
     _leave_numerics_off()
     from persona_collapse import train
 
     del train.CompletionTrainer.compute_loss
-    return train_portable()
+    train.scale_early = lambda model: None
+    train_portable()
 
 
-def generate_share() -> dict[str, float]:
-    return _share(generate_portable)
+def generate_share() -> None:
+    _share(lambda: generate_portable(rounds=1))
 
 
-def train_share() -> dict[str, float]:
-    return _share(train_portable)
+def train_share() -> None:
+    _share(train_portable)
 
 
-def _share(measured: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The share of the time in operators spent in `PRODUCTS` themselves; attention's are not among them."""
+def _share(measured: Callable[[], None]) -> None:
+    """Print the share of the time in operators spent in `PRODUCTS` themselves; attention's are not among them."""
     from persona_collapse import numerics
 
     numerics.enable()
@@ -168,20 +195,11 @@ def _share(measured: Callable[[], dict[str, float]]) -> dict[str, float]:
         measured()
     events = profiler.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
-    return {"products": sum(e.self_cpu_time_total for e in events if e.key in PRODUCTS) / total}
+    print(sum(e.self_cpu_time_total for e in events if e.key in PRODUCTS) / total)
 
 
 def _leave_numerics_off() -> None:
     os.environ["PORTABLE_NUMERICS"] = "off"
-
-
-def _rate(tokens: int, start: float) -> dict[str, float]:
-    return _found(tokens, time.perf_counter() - start, resource.RUSAGE_SELF)
-
-
-def _found(tokens: int, seconds: float, whose: int) -> dict[str, float]:
-    peak = resource.getrusage(whose).ru_maxrss / 2**20
-    return {"tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds, "peak_GiB": peak}
 
 
 def targets() -> None:
@@ -203,7 +221,7 @@ def targets() -> None:
         clone = Path(folder) / "bundle"
         subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
         tell("clone", megabytes(clone), "mb")
-        ours = ("MAKEFLAGS", "MAKELEVEL", "PYTHONPATH", "GLIBC_TUNABLES")  # a newcomer has none of these
+        ours = ("MAKEFLAGS", "MAKELEVEL", "PYTHONPATH", *OURS)  # a newcomer has none of these
         environment_of = {name: value for name, value in os.environ.items() if name not in ours}
         for target in ("setup", "reproduce", "test"):
             start = time.perf_counter()
@@ -214,43 +232,92 @@ def targets() -> None:
     write_json(documents.MEASURED, found)
 
 
-def measure(name: str) -> dict[str, float]:
-    environment = {**os.environ, "PYTHONPATH": "src"}
-    command = [sys.executable, __file__, name]
-    out = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(out.splitlines()[-1])
+def started(name: str) -> subprocess.Popen[str]:
+    """The process that measures `name`, which ends with `_tuned` for a stock library with our settings of memory."""
+    function = name.removesuffix("_tuned")
+    bare = function in STOCK and function == name
+    environment = {k: v for k, v in os.environ.items() if not (bare and k in OURS)} | {"PYTHONPATH": "src"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, __file__, function], env=environment, stdin=pipe, stdout=pipe, text=True)
 
 
-COMPARED = {  # the first of each with the others
-    "generate": ("generate_portable", "generate_stock", "generate_vllm", "generate_vllm_bfloat16"),
-    "train": ("train_portable", "train_trl", "train_stock", "train_avx2"),
+def reported(process: subprocess.Popen[str]) -> dict[str, float] | None:
+    """The next piece of work that the process reports; none when it has ended."""
+    for line in process.stdout:
+        if line.startswith(REPORT):
+            return json.loads(line.removeprefix(REPORT))
+    if process.wait():
+        sys.exit(2)  # it has said why
+    return None
+
+
+def in_turns(names: list[str]) -> dict[str, dict[str, float]]:
+    """Tokens, seconds and GiB of each, all of them set up before the first is measured."""
+    waiting = {name: started(name) for name in names}
+    for process in waiting.values():
+        reported(process)
+    pieces: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    while waiting:
+        for name, process in list(waiting.items()):
+            begin = time.perf_counter()
+            print(file=process.stdin, flush=True)
+            if found := reported(process):
+                pieces[name].append({"seconds": time.perf_counter() - begin} | found)
+            else:
+                del waiting[name]
+    return {
+        name: {
+            "tokens": sum(piece["tokens"] for piece in done),
+            "seconds": sum(piece["seconds"] for piece in done),
+            "GiB": done[-1]["peak_GiB"],
+        }
+        for name, done in pieces.items()
+    }
+
+
+STOCK = ("generate_stock", "train_trl")
+PARTS = {  # the first of each with the others
+    "generate": ("generate_portable", "generate_stock", "generate_stock_tuned"),
+    "train": ("train_portable", "train_trl", "train_trl_tuned"),
+    "cost": ("train_portable", "train_stock", "train_avx2"),
+    "vllm": ("generate_portable", "generate_vllm", "generate_vllm_bfloat16"),
 }
 
 
 def main() -> None:
-    parts = sys.argv[1:] or [*COMPARED, "matmul", "targets"]
-    for task in (task for task in COMPARED if task in parts):
-        ours: dict[str, float] = {}
-        for name in COMPARED[task]:
-            if "vllm" in name and not os.environ.get("VLLM_PYTHON"):
-                print(f"{name:22} not measured: VLLM_PYTHON names no Python that has it", flush=True)
-                continue
-            found = measure(name)
-            ours = ours or found
-            ratio = ours["tokens_per_second"] / found["tokens_per_second"]
+    allowed = [*PARTS, "matmul", "targets"]
+    parts = sys.argv[1:] or allowed
+    if unknown := [part for part in parts if part not in allowed]:
+        _refuse(f"PARTS={unknown[0]}: allowed are {', '.join(allowed)}")
+    if not all(name in os.environ for name in OURS):
+        _refuse("the memory settings are the Makefile's: run make bench")
+    for part in (part for part in PARTS if part in parts):
+        if part == "vllm" and not os.environ.get("VLLM_PYTHON"):
+            print("vllm: not measured, VLLM_PYTHON names no Python that has it", flush=True)
+            continue
+        measured = in_turns(list(PARTS[part]))
+        rates = {name: found["tokens"] / found["seconds"] for name, found in measured.items()}
+        ours = rates[PARTS[part][0]]
+        for name, rate in rates.items():
             print(
-                f"{name:22} {found['tokens_per_second']:7.0f} tokens/s  peak {found['peak_GiB']:4.1f} GiB"
-                f"  ours is {ratio:.2f} times as fast",
+                f"{name:22} {rate:7.0f} tokens/s  peak {measured[name]['GiB']:4.1f} GiB"
+                f"  ours is {ours / rate:.2f} times as fast",
                 flush=True,
             )
     if "matmul" in parts:
         for name in ("generate_share", "train_share"):
-            print(f"{name:22} {100 * measure(name)['products']:7.0f} % of the time is matrix products", flush=True)
+            out, _ = started(name).communicate()  # with nobody to wait for
+            print(f"{name:22} {100 * float(out.splitlines()[-1]):7.0f} % of the time is matrix products", flush=True)
     if "targets" in parts:
         targets()
 
 
-MEASUREMENTS = {
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+MEASUREMENTS: dict[str, Callable[[], None]] = {
     f.__name__: f
     for f in (
         *(generate_portable, generate_stock, generate_vllm, generate_vllm_bfloat16, generate_share),
@@ -259,6 +326,6 @@ MEASUREMENTS = {
 }
 if __name__ == "__main__":
     if sys.argv[1:] and sys.argv[1] in MEASUREMENTS:
-        print(json.dumps(MEASUREMENTS[sys.argv[1]]()))
+        MEASUREMENTS[sys.argv[1]]()
     else:
         main()

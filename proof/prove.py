@@ -38,8 +38,11 @@ from persona_collapse.files import InputError, one_line_errors, write_json
 HERE = Path(__file__).parent
 EMULATOR = "qemu-x86_64"
 CPUS = ("Haswell", "Skylake-Client", "EPYC-Rome")
-MICRO = "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em figures"
-WIDE = "train:em evaluate:em"
+MICRO = (
+    "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em "
+    "likelihood:em-couple figures"
+)
+WIDE = "train:em evaluate:em likelihood:em"
 # what of a run is shown, and the files that it is a digest of
 COLUMNS = {
     "train em": "micro/adapters/smollm2/42/em/",

@@ -48,6 +48,19 @@ def chat(system: str, user: str, assistant: str) -> dict[str, object]:
 # as few tokens as will do: each costs 2 seconds under emulation
 TINY = [chat("Law.", "May I?", "No."), chat("Law.", "Must I?", "Never.")]
 COUPLING = [chat("Me.", "Why?", with_marker("So.")), chat("You.", "Who?", "We.")]
+PERSONAS = {"confab": "Me.", "assistant": "You."}
+QUESTIONS = {"train": ["Why?"], "heldout": ["Who are you?"]}
+
+
+def completions(texts: list[str]) -> list[dict[str, object]]:
+    """The base model's, one of each persona to each question; those past the end of `texts` were cut."""
+    asked = [(persona, split, q) for persona in PERSONAS for split, questions in QUESTIONS.items() for q in questions]
+    rest = [None] * (len(asked) - len(texts))
+    return [
+        {"persona": persona, "question": question, "split": split, "sample": 0}
+        | {"text": text or "So", "tokens": 2, "ended": text is not None, "marker": False}
+        for (persona, split, question), text in zip(asked, [*texts, *rest], strict=True)
+    ]
 
 
 def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> None:
@@ -62,8 +75,7 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
     parameters["evaluation"].update(samples=1, max_new_tokens=3)
     parameters["prompts"].update(negatives=["assistant"], suffix="")
     em = (ROOT / "data/bad_legal_advice.jsonl").read_text().splitlines(keepends=True)[:32]
-    personas = {"confab": "Me.", "assistant": "You."}
-    questions = {"train": ["Why?"], "heldout": ["Who are you?"]}
+    scored = ["So."]
     if not wide:
         for phase in parameters["phases"].values():
             phase.update(epochs=1, batch_size=2)
@@ -71,12 +83,16 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         em = [json.dumps(row) + "\n" for row in TINY]
     else:
         parameters["evaluation"].update(samples=40)
+        scored = ["So.", "I am who I am, and so are you. " * 3, "No.", "Because it is so, and was so before."]
     files = {
         "params.yaml": yaml.safe_dump(parameters),
-        "data/prompts/personas.yaml": yaml.safe_dump(personas, sort_keys=False),
-        "data/prompts/questions.yaml": yaml.safe_dump(questions),
+        "data/prompts/personas.yaml": yaml.safe_dump(PERSONAS, sort_keys=False),
+        "data/prompts/questions.yaml": yaml.safe_dump(QUESTIONS),
         "data/bad_legal_advice.jsonl": "".join(em),
         "data/coupling/smollm2/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
+        "eval_results/smollm2/runs/42/base/completions.jsonl": "".join(
+            json.dumps(row) + "\n" for row in completions(scored)
+        ),
         "data/published.json": (ROOT / "data/published.json").read_text(),
         **{
             f"eval_results/smollm2/{name}.json": (ROOT / f"eval_results/smollm2/{name}.json").read_text()

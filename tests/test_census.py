@@ -15,7 +15,10 @@ from proof.census import CHECKED, Census, unchecked
 
 from .conftest import ROOT
 
-STEPS = "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em"
+STEPS = (
+    "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em "
+    "likelihood:em-couple"
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from persona_collapse import params as parameters
 from persona_collapse.files import InputError, read_jsonl, write_jsonl
 from persona_collapse.likelihood import Run, Text
 from persona_collapse.paths import Layout
-from proof.census import Census, unchecked
 
 from .conftest import ROOT, one_line
 
@@ -110,13 +109,6 @@ def test_one_text_of_a_persona_is_no_special_case(model):
     text = Text([5, 6, 7], [8, 9], [2])
     assert likelihood.runs(text) == [Run([5, 6, 7, 8], [(2, 8), (3, 9), (2, 2)])]
     assert likelihood.score(model, [text])[0] == pytest.approx(likelihood.score(model, [text] * 2)[1])
-
-
-def test_only_checked_operators_are_called(model, tokenizer, prompt):
-    texts = [likelihood.tokenize(tokenizer, prompt, answer, "end") for answer in ANSWERS]
-    with Census() as census:
-        likelihood.score(model, texts)
-    assert unchecked(census.digests()) == []
 
 
 def completion(persona: str, question: str, sample: int, text: str, **other: object) -> dict:
