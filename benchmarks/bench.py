@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 BATCH = 84
-ROUNDS = 2
-STEPS = 12
+ROUNDS = 4  # as many as there are batches
+STEPS = 8
 PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
 OURS = ("GLIBC_TUNABLES", "OMP_DYNAMIC")  # what the Makefile sets and a user of the stock libraries does not have
 
