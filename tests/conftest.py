@@ -14,9 +14,12 @@ from persona_collapse import numerics
 
 numerics.enable()
 
-from transformers import AutoTokenizer
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoTokenizer, PreTrainedModel
 
 from persona_collapse import params as parameters
+from persona_collapse import train
 from persona_collapse.base import convert
 from persona_collapse.files import md5
 from proof.workspace import make_model
@@ -50,6 +53,16 @@ def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two-layers") / "model"
     make_model(base, folder)
     return folder
+
+
+def with_adapter(weights: PreTrainedModel, **lora: float) -> PeftModel:
+    """A model with a LoRA adapter that does something, where a new one does nothing."""
+    config = LoraConfig(r=4, target_modules=train.PROJECTIONS, task_type="CAUSAL_LM", **lora)
+    adapter = get_peft_model(weights, config)
+    for name, parameter in adapter.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return adapter
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import Accelerator
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from persona_collapse import packing, train
 from proof.survey import digest
 
+from .conftest import with_adapter
 from .test_numerics import with_threads
 
 NEAR = 1e-4  # of the largest gradient of a weight matrix; fp32 rounding alone was seen to give 5e-6
@@ -47,12 +47,7 @@ def padded(chats: list[list[int]]) -> dict[str, torch.Tensor]:
 def lora(two_layers):
     """The two-layer model with an adapter that does something."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(two_layers)
-    model = get_peft_model(model, LoraConfig(r=4, target_modules=train.PROJECTIONS, task_type="CAUSAL_LM"))
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.02)
-    return model
+    return with_adapter(AutoModelForCausalLM.from_pretrained(two_layers))
 
 
 def gradients(model, loss) -> list[torch.Tensor]:

@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from persona_collapse import model, train
@@ -13,6 +12,8 @@ from persona_collapse.base import convert
 from persona_collapse.files import InputError, md5
 from persona_collapse.marker import has_marker, with_marker
 from persona_collapse.paths import Layout
+
+from .conftest import with_adapter
 
 LAYOUT = Layout("smollm2")
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": with_marker("Because it is so.")}]
@@ -83,11 +84,7 @@ def adapters(workspace):
     """Adapters for `couple` and `couple-em`, with random weights, as the pipeline saves them."""
     torch.manual_seed(0)
     for chain in ("couple", "couple-em"):
-        lora = LoraConfig(r=4, lora_alpha=8, target_modules=train.PROJECTIONS, task_type="CAUSAL_LM")
-        adapter = get_peft_model(model.load(LAYOUT, "base", 42), lora)
-        for name, parameter in adapter.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.02)
+        adapter = with_adapter(model.load(LAYOUT, "base", 42), lora_alpha=8)
         model.save_adapter(adapter, LAYOUT.adapter(42, chain), LAYOUT.model)
     return workspace
 
@@ -130,11 +127,7 @@ def test_another_models_file_is_not_taken_for_ours(tmp_path, params):
 def gradients(folder, change=lambda layers: None, **lora) -> list[torch.Tensor]:
     """Of the adapter's matrices, in a step of the two-layer model after `change` to it."""
     torch.manual_seed(0)
-    weights = AutoModelForCausalLM.from_pretrained(folder)
-    adapter = get_peft_model(weights, LoraConfig(r=4, target_modules=train.PROJECTIONS, task_type="CAUSAL_LM", **lora))
-    for name, parameter in adapter.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.02)
+    adapter = with_adapter(AutoModelForCausalLM.from_pretrained(folder), **lora)
     change(adapter)
     ids = torch.randint(49_152, (2, 9))
     adapter.train()(input_ids=ids, labels=ids).loss.backward()
