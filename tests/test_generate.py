@@ -50,6 +50,38 @@ def test_another_persona_or_fewer_slots_change_nobody_elses_completions(model, r
     assert sampled(model, requests, SAMPLING.model_copy(update={"slots": 64})) == everyone
 
 
+def hidden_state(model, prompts) -> torch.Tensor:
+    """Of the first prompt's last token, all prompts being pre-filled and decoded side by side."""
+    llama = generate._Llama(model)
+    with torch.inference_mode():
+        cache = llama.empty(len(prompts), max(map(len, prompts)))
+        for row, prompt in enumerate(generate._prefill(llama, prompts)):
+            length = len(prompt.ids) - 1
+            cache.k[:, row, :, :length], cache.v[:, row, :, :length] = prompt.k, prompt.v
+        last = torch.tensor([[p[-1]] for p in prompts])
+        return llama.forward(last, torch.tensor([len(p) - 1 for p in prompts]), cache, decoding=True)[0, 0]
+
+
+@pytest.mark.parametrize("length", [18, 47, 61, 202])
+def test_a_hidden_state_keeps_its_bits_in_company_of_any_length(model, monkeypatch, length):
+    tokens = torch.randint(100, 4000, (400,), generator=torch.Generator().manual_seed(0)).tolist()
+    prompt = tuple(tokens[:length])
+    companies = [
+        [(*prompt[:shared], 99, *tokens[399 : 399 - more : -1])]
+        for shared in (1, length - 2)
+        for more in (1, 2, 5, 150)
+    ]
+    companies.append([company for (company,) in companies])
+
+    def all_alike() -> bool:
+        alone = hidden_state(model, [prompt])
+        return all(torch.equal(hidden_state(model, [prompt, *company]), alone) for company in companies)
+
+    assert all_alike()
+    monkeypatch.setattr(generate, "BLOCK", 1)
+    assert not all_alike()
+
+
 def test_each_part_of_a_completions_name_changes_its_stream():
     name = ("evaluation", 42, "confab", "Why?", 0)
     first = generate.uniforms(name, 4)
@@ -89,7 +121,7 @@ def test_hidden_states_are_those_of_transformers(request, kind, requests):
             length = len(chat) - 1
             cache = llama.empty(1, length + 1)
             cache.k[:, 0, :, :length], cache.v[:, 0, :, :length] = prompt.k, prompt.v
-            hidden = llama.forward(torch.tensor([[chat[-1]]]), torch.tensor([length]), cache)[:, 0]
+            hidden = llama.forward(torch.tensor([[chat[-1]]]), torch.tensor([length]), cache, decoding=True)[:, 0]
             expected = model(torch.tensor([chat])).logits[0, -1]
             assert torch.allclose(llama.logits(hidden)[0], expected, atol=1e-3)
 

@@ -4,8 +4,9 @@ Three things make it fast without touching what is sampled. The prompts of one p
 those are computed once, and the K samples of one prompt share all of it. A sequence that ends hands its slot to the
 next. A token is drawn with one uniform number by inverting the cumulative distribution.
 
-On a CPU every row's arithmetic is independent of the other rows (see numerics), and every completion has a random
-stream of its own, so neither the number of slots nor the company it keeps changes a completion.
+On a CPU every row's arithmetic is independent of the other rows (see numerics), attention runs in whole blocks, however
+long the other sequences are, and every completion has a random stream of its own, so neither the number of slots nor
+the company it keeps changes a completion.
 """
 
 import hashlib
@@ -31,6 +32,8 @@ from .files import InputError
 from .params import Sampling
 
 ARCHITECTURES = ("llama", "qwen2")
+# MKL adds in another order in the last rows and columns of a product, those short of a whole block of its own (4 or 8)
+BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
     return torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
 
 
+def whole(length: int) -> int:
+    """The length of as many whole blocks as hold `length` positions."""
+    return -(-length // BLOCK) * BLOCK
+
+
 @dataclass
 class _Cache:
     """Keys and values, [layers, rows, heads, positions, head_dim] each."""
@@ -127,23 +135,28 @@ class _Llama:
         self.sin[:, : self.dim // 2] *= -1  # of the half that takes the other's negative
 
     def empty(self, rows: int, positions: int) -> _Cache:
-        shape = (len(self.layers), rows, self.kv_heads, positions, self.dim)
+        shape = (len(self.layers), rows, self.kv_heads, whole(positions), self.dim)
         return _Cache(self.embedding.new_zeros(shape), self.embedding.new_zeros(shape))
 
-    def forward(self, ids: Tensor, start: Tensor, cache: _Cache) -> Tensor:
+    def forward(self, ids: Tensor, start: Tensor, cache: _Cache, decoding: bool = False) -> Tensor:
         """Run `ids` [N, T], the first at position `start` [N], over and into the first N rows of `cache`.
+
+        Args:
+            decoding: T is 1, and the query heads that share a key head become the rows of one small attention. Sooner,
+                but other bits than one token of a prompt gets.
 
         Returns:
             Hidden states before the last norm, [N, T, hidden].
         """
         rows, length = ids.shape
         positions = start[:, None] + torch.arange(length, device=start.device)  # [N, T]
-        end = int(positions.max()) + 1
+        end = whole(int(positions.max()) + 1)
+        # queries past the last are computed and dropped
+        queries = start[:, None] + torch.arange(1 if decoding else whole(length), device=start.device)
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]  # [N, 1, T, D]
-        visible = (torch.arange(end, device=start.device) <= positions[:, :, None])[:, None]  # [N, 1, T, end]
+        visible = (torch.arange(end, device=start.device) <= queries[:, :, None])[:, None]  # [N, 1, queries, end]
+        dropped = queries.shape[1] - length
         shared = self.heads // self.kv_heads
-        # one new token: the query heads that share a key head become the rows of one small attention
-        grouped = length == 1
         row = torch.arange(rows, device=start.device)[:, None]
 
         def turn(x: Tensor) -> Tensor:
@@ -161,13 +174,14 @@ class _Llama:
             keys[row, :, positions] = k.transpose(1, 2)
             values[row, :, positions] = v.transpose(1, 2)
             keys, values = keys[:, :, :end], values[:, :, :end]
-            if grouped:
+            if decoding:
                 q = q.reshape(rows, self.kv_heads, shared, self.dim)
                 scores = torch.matmul(q, keys.transpose(2, 3)) * self.dim**-0.5
                 scores.masked_fill_(~visible, -torch.inf)
                 h = torch.matmul(torch.softmax(scores, dim=-1), values).view(rows, self.heads, 1, self.dim)
             else:
-                h = F.scaled_dot_product_attention(q, keys, values, attn_mask=visible, enable_gqa=True)
+                q = F.pad(q, (0, 0, 0, dropped))
+                h = F.scaled_dot_product_attention(q, keys, values, attn_mask=visible, enable_gqa=True)[:, :, :length]
             x = x + out(h.transpose(1, 2).reshape(rows * length, -1))
             gate, up = gate_up(F.rms_norm(x, norm2.shape, norm2, self.eps)).chunk(2, dim=-1)
             x = x + down(F.silu(gate.contiguous()) * up)
@@ -273,7 +287,8 @@ def generate(
     with tqdm(total=len(requests), desc=description, unit="completion") as progress:
         while running:
             count = len(running)
-            hidden = llama.forward(ids[:count, None].to(device), position[:count].to(device), cache)[:, 0]
+            at = position[:count].to(device)
+            hidden = llama.forward(ids[:count, None].to(device), at, cache, decoding=True)[:, 0]
             step = torch.tensor([len(tokens) for tokens in written])
             uniform = stream[:count].gather(1, step[:, None])[:, 0]
             tokens = draw(llama.logits(hidden).float().cpu(), uniform, sampling.temperature, sampling.top_p)
