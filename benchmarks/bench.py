@@ -7,8 +7,9 @@ Every measurement runs in a process of its own, because numerics are chosen once
 take turns, one piece of work each, so that a machine that is slow for a while is slow for all of them. "Stock" is a
 library as it comes. "Tuned" is the same with the memory settings that the Makefile gives to everything here: they can
 be had without us, and matter to training more than anything else does.
-* generate: the evaluation's prompts (12 personas x 28 questions), answered by the base model with our engine, portable
-  numerics; a piece is all of them. Beside it `transformers.generate` with stock numerics; a piece is a batch of 84.
+* generate: the evaluation (12 personas x 28 questions x 2 completions) of the base model with our engine, portable
+  numerics; a piece is all of it. Beside it `transformers.generate` with stock numerics; a piece is a batch of 84
+  completions, 2 of each prompt as there, and every fourth batch is run.
 * train: steps of the `em` recipe on its own data with our trainer, portable numerics, the first left out. Beside it
   TRL's trainer with stock numerics; it projects the vocabulary at every position.
 * cost: our trainer with stock numerics, and with stock ones held to the vectors that portable numerics use, which is
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 BATCH = 84
-ROUNDS = 4  # as many as there are batches
+ROUNDS = 2
 STEPS = 8
 PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
 OURS = ("GLIBC_TUNABLES", "OMP_DYNAMIC")  # what the Makefile sets and a user of the stock libraries does not have
@@ -49,26 +50,28 @@ def turn(tokens: float = 0, **more: float) -> None:
 REPORT = "turn: "
 
 
-def prompts_of_the_evaluation() -> tuple:
-    from persona_collapse import model, prompts
+def the_evaluation() -> tuple:
+    """The parameters, and a request for each completion, those of one prompt in a row."""
+    from persona_collapse import generate, model, prompts
     from persona_collapse import params as parameters
 
     params = parameters.load()
     asked = prompts.load(params)
     tokenizer = model.tokenizer(params.layout)
-    named = [
-        (persona, question.text, tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text))))
+    requests = [
+        generate.Request(persona, ids, ("evaluation", 0, persona, question.text, sample))
         for persona in asked.personas
         for question in asked.questions
+        for ids in [tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text)))]
+        for sample in range(params.evaluation.samples)
     ]
-    return params, named
+    return params, requests
 
 
 def generate_portable(rounds: int = ROUNDS) -> None:
     from persona_collapse import generate, model
 
-    params, named = prompts_of_the_evaluation()
-    requests = [generate.Request(p, ids, ("evaluation", 0, p, q, 0)) for p, q, ids in named]
+    params, requests = the_evaluation()
     weights = model.load(params.layout, "base", 0)
     turn()
     for _ in range(rounds):
@@ -88,21 +91,22 @@ def generate_stock() -> None:
 
     from persona_collapse import model
 
-    params, named = prompts_of_the_evaluation()
+    params, requests = the_evaluation()
+    samples = params.evaluation.samples
     weights, tokenizer = model.load(params.layout, "base", 0), model.tokenizer(params.layout)
     tokenizer.padding_side = "left"
     torch.manual_seed(0)
     turn()
-    for first in range(0, ROUNDS * BATCH, BATCH):
-        batch = tokenizer.pad(
-            {"input_ids": [list(ids) for *_, ids in named[first : first + BATCH]]}, return_tensors="pt"
-        )
+    for first in range(0, len(requests), 4 * BATCH):
+        prompts = [list(request.prompt) for request in requests[first : first + BATCH : samples]]
+        batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
         out = weights.generate(
             **batch,
             do_sample=True,
             temperature=params.sampling.temperature,
             top_p=params.sampling.top_p,
             top_k=0,
+            num_return_sequences=samples,
             max_new_tokens=params.evaluation.max_new_tokens,
         )[:, batch["input_ids"].shape[1] :]
         ended = out == tokenizer.eos_token_id  # padding has the same id: count up to the first
@@ -110,10 +114,9 @@ def generate_stock() -> None:
 
 
 def generate_vllm(precision: str = "float32") -> None:
-    from persona_collapse import generate, model, vllm_engine
+    from persona_collapse import model, vllm_engine
 
-    params, named = prompts_of_the_evaluation()
-    requests = [generate.Request(p, ids, ("evaluation", 0, p, q, 0)) for p, q, ids in named]
+    params, requests = the_evaluation()
     folder = model.export(params.layout, "base", 0, precision)
     run: dict[str, Any] = {}
     turn()
