@@ -1,6 +1,6 @@
 """Measure the smollm2 profile's speed, each time beside the stock way of doing the same, in one run.
 
-    make bench                       about 45 minutes on 2 cores; `make reproduce` must have run
+    make bench                       about an hour on 2 cores; `make reproduce` must have run
     make bench PARTS="train"         some parts alone
 
 Every measurement runs in a process of its own, because numerics are chosen once a process. The processes of a part
