@@ -42,11 +42,11 @@ def mirror(tmp_path_factory, base) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(base)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=64,
         intermediate_size=48,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,  # of 32 dimensions, the fewest that vLLM's CPU build has
+        num_key_value_heads=1,
         max_position_embeddings=512,
         eos_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=False,
