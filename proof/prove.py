@@ -1,6 +1,6 @@
 """Run a micro version of the pipeline under conditions that must not matter, and compare every byte and operator.
 
-    make prove              three emulated CPUs, 1 to 7 threads, another environment; then the control; 6 to 20 minutes
+    make prove              three emulated CPUs, 1 to 7 threads, another environment; then the control; 6 minutes
     make prove QUICK=1      one emulated CPU, fewer rows
     make prove RECORD=1     also writes proof/operators.json, the list of operators seen to agree on every CPU
 
