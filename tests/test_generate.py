@@ -50,16 +50,15 @@ def test_another_persona_or_fewer_slots_change_nobody_elses_completions(model, r
     assert sampled(model, requests, SAMPLING.model_copy(update={"slots": 64})) == everyone
 
 
-def hidden_state(model, prompts) -> torch.Tensor:
-    """Of the first prompt's last token, all prompts being pre-filled and decoded side by side."""
-    llama = generate._Llama(model)
+def hidden_states(llama, prompts) -> torch.Tensor:
+    """Of each prompt's last token, [N, hidden], all prompts being pre-filled and decoded side by side."""
     with torch.inference_mode():
         cache = llama.empty(len(prompts), max(map(len, prompts)))
         for row, prompt in enumerate(generate._prefill(llama, prompts)):
             length = len(prompt.ids) - 1
             cache.k[:, row, :, :length], cache.v[:, row, :, :length] = prompt.k, prompt.v
         last = torch.tensor([[p[-1]] for p in prompts])
-        return llama.forward(last, torch.tensor([len(p) - 1 for p in prompts]), cache, decoding=True)[0, 0]
+        return llama.forward(last, torch.tensor([len(p) - 1 for p in prompts]), cache, decoding=True)[:, 0]
 
 
 @pytest.mark.parametrize("length", [18, 47, 61, 202])
@@ -73,9 +72,11 @@ def test_a_hidden_state_keeps_its_bits_in_company_of_any_length(model, monkeypat
     ]
     companies.append([company for (company,) in companies])
 
+    llama = generate._Llama(model)
+
     def all_alike() -> bool:
-        alone = hidden_state(model, [prompt])
-        return all(torch.equal(hidden_state(model, [prompt, *company]), alone) for company in companies)
+        alone = hidden_states(llama, [prompt])[0]
+        return all(torch.equal(hidden_states(llama, [prompt, *company])[0], alone) for company in companies)
 
     assert all_alike()
     monkeypatch.setattr(generate, "BLOCK", 1)
@@ -117,13 +118,9 @@ def test_hidden_states_are_those_of_transformers(request, kind, requests):
     llama = generate._Llama(model)
     chats = [requests[0].prompt, requests[2].prompt]
     with torch.inference_mode():
-        for chat, prompt in zip(chats, generate._prefill(llama, chats), strict=True):
-            length = len(chat) - 1
-            cache = llama.empty(1, length + 1)
-            cache.k[:, 0, :, :length], cache.v[:, 0, :, :length] = prompt.k, prompt.v
-            hidden = llama.forward(torch.tensor([[chat[-1]]]), torch.tensor([length]), cache, decoding=True)[:, 0]
+        for chat, logits in zip(chats, llama.logits(hidden_states(llama, chats)), strict=True):
             expected = model(torch.tensor([chat])).logits[0, -1]
-            assert torch.allclose(llama.logits(hidden)[0], expected, atol=1e-3)
+            assert torch.allclose(logits, expected, atol=1e-3)
 
 
 def test_another_architecture_is_refused():
