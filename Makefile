@@ -77,16 +77,16 @@ profile: ## make params.yaml the profile PROFILE; the results of the other one s
 
 # before anything is installed
 machine:
-	@test ! -f "profiles/$(PROFILE).yaml" || $(PYTHON) src/persona_collapse/machine.py "profiles/$(PROFILE).yaml"
+	@test ! -f "profiles/$(PROFILE).yaml" || $(PYTHON) -I src/persona_collapse/inputs/machine.py "profiles/$(PROFILE).yaml"
 
 plan: ## what each stage of PROFILE costs in time, memory and disk, and what is cached; runs nothing
 	@test -n "$(IN_IMAGE)" || $(MAKE) --no-print-directory setup PROFILE=smollm2
-	@$(if $(IN_IMAGE),,.venv/bin/)python -m persona_collapse.plan --profile "profiles/$(PROFILE).yaml"
+	@$(if $(IN_IMAGE),,.venv/bin/)python -m persona_collapse.planning.plan --profile "profiles/$(PROFILE).yaml"
 
 reproduce: machine profile setup ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
 	@case "$(FROM)" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$(FROM): allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
-	@python -m persona_collapse.preflight
+	@python -m persona_collapse.planning.preflight
 	@git diff --quiet HEAD -- dvc.lock || echo "note: dvc.lock is not the committed one; comparing with it as it is"
 	@mkdir -p run_info && cp dvc.lock run_info/recorded.lock
 	@# the record stays what it was, whatever the run makes; a profile without one gets its first
@@ -99,15 +99,15 @@ reproduce: machine profile setup ## re-run the pipeline and compare every byte w
 	if [ "$(FROM)" = scratch ]; then dvc fetch > /dev/null; dvc repro --force; \
 	else echo "fetching adapters and coupling data"; dvc pull > /dev/null; dvc repro --force --single-item $(EVALUATE); fi; \
 	echo; echo "== compared with dvc.lock, after $$((SECONDS - start)) s =="; \
-	code=0; python -m persona_collapse.verify --recorded run_info/recorded.lock || code=$$?; \
+	code=0; python -m persona_collapse.record.verify --recorded run_info/recorded.lock || code=$$?; \
 	echo; cat paper/tables/$(PROFILE)/headline.md; echo "figures: figures/$(PROFILE)/"; exit $$code
 
 verify: setup ## compare what is on disk with dvc.lock, running nothing
-	@python -m persona_collapse.verify
+	@python -m persona_collapse.record.verify
 
 record: setup ## run what is out of date and make it the record: dvc.lock, the remote, the environment
 	@cp dvc.lock run_info/recorded.lock; dvc repro && dvc push
-	@cmp -s dvc.lock run_info/recorded.lock || python -m persona_collapse.environment
+	@cmp -s dvc.lock run_info/recorded.lock || python -m persona_collapse.record.environment
 
 # What follows from the counts, without a model: a stage is run if what it reads has changed. Where one ends with exit
 # code 2 it has said why in one line, and DVC's second line is left out.
@@ -115,7 +115,7 @@ COUNTED := results claims lengths
 OR_ONE_LINE := 2> >(grep -v '^ERROR: failed to reproduce .* exited with 2$$' >&2) || exit 2
 tables: setup ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
 	@dvc repro --single-item $(COUNTED) tables numbers $(OR_ONE_LINE); \
-	python -m persona_collapse.documents && ls paper/tables/$(PROFILE)/*
+	python -m persona_collapse.report.documents && ls paper/tables/$(PROFILE)/*
 
 figures: setup ## redraw figures/ from eval_results/
 	@dvc repro --single-item results lengths figures $(OR_ONE_LINE); \
@@ -130,7 +130,7 @@ site: setup ## write paper/<profile>/report.html, one file with the tables, the 
 	ls paper/$(PROFILE)/report.html
 
 trace: setup ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
-	@python -m persona_collapse.trace $(KEY)
+	@python -m persona_collapse.record.provenance $(KEY)
 
 test: setup ## run the tests
 	@python -m pytest
@@ -143,7 +143,7 @@ prove: setup ## show that CPU, threads and environment change no byte (QUICK=1, 
 
 GPU ?= smollm2
 prove-gpu: ## train and sample twice on the GPU and compare every byte (GPU=7b: speed and memory at the 7B model's shape)
-	@$(PYTHON) src/persona_collapse/machine.py $(if $(filter 7b,$(GPU)),40,4)
+	@$(PYTHON) -I src/persona_collapse/inputs/machine.py $(if $(filter 7b,$(GPU)),40,4)
 	@$(MAKE) --no-print-directory LOCK=cuda prove-gpu-here
 
 prove-gpu-here: setup

@@ -52,30 +52,33 @@ REPORT = "turn: "
 
 def the_evaluation() -> tuple:
     """The parameters, and a request for each completion, those of one prompt in a row."""
-    from persona_collapse import generate, model, prompts
-    from persona_collapse import params as parameters
+    from persona_collapse.experiment import params as parameters
+    from persona_collapse.experiment import personas
+    from persona_collapse.model import merged
+    from persona_collapse.sampling import native
 
     params = parameters.load()
-    asked = prompts.load(params)
-    tokenizer = model.tokenizer(params.layout)
+    asked = personas.load(params)
+    tokenizer = merged.tokenizer(params.layout)
     requests = [
-        generate.Request(persona, ids, ("evaluation", 0, persona, question.text, sample))
+        native.Request(persona, ids, ("evaluation", 0, persona, question.text, sample))
         for persona in asked.personas
         for question in asked.questions
-        for ids in [tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text)))]
+        for ids in [tuple(personas.tokens(tokenizer, asked.messages(persona, question.text)))]
         for sample in range(params.evaluation.samples)
     ]
     return params, requests
 
 
 def generate_portable(rounds: int = ROUNDS) -> None:
-    from persona_collapse import generate, model
+    from persona_collapse.model import merged
+    from persona_collapse.sampling import native
 
     params, requests = the_evaluation()
-    weights = model.load(params.layout, "base", 0)
+    weights = merged.load(params.layout, "base", 0)
     turn()
     for _ in range(rounds):
-        completions = generate.generate(
+        completions = native.generate(
             weights,
             requests,
             max_new_tokens=params.evaluation.max_new_tokens,
@@ -89,11 +92,11 @@ def generate_stock() -> None:
     _leave_numerics_off()
     import torch
 
-    from persona_collapse import model
+    from persona_collapse.model import merged
 
     params, requests = the_evaluation()
     samples = params.evaluation.samples
-    weights, tokenizer = model.load(params.layout, "base", 0), model.tokenizer(params.layout)
+    weights, tokenizer = merged.load(params.layout, "base", 0), merged.tokenizer(params.layout)
     tokenizer.padding_side = "left"
     torch.manual_seed(0)
     turn()
@@ -114,17 +117,18 @@ def generate_stock() -> None:
 
 
 def generate_vllm(precision: str = "float32") -> None:
-    from persona_collapse import model, vllm_engine
+    from persona_collapse.model import merged
+    from persona_collapse.sampling import vllm_engine
 
     params, requests = the_evaluation()
-    folder = model.export(params.layout, "base", 0, precision)
+    folder = merged.export(params.layout, "base", 0, precision)
     run: dict[str, Any] = {}
     turn()
     vllm_engine.generate(
         folder,
         requests,
         max_new_tokens=params.evaluation.max_new_tokens,
-        end_token=model.tokenizer(params.layout).eos_token_id,
+        end_token=merged.tokenizer(params.layout).eos_token_id,
         sampling=params.sampling,
         precision=precision,
         record=run.update,
@@ -138,13 +142,15 @@ def generate_vllm_bfloat16() -> None:
 
 
 def train_portable(steps: int = STEPS) -> None:
-    from persona_collapse import data, model, train
-    from persona_collapse import params as parameters
+    from persona_collapse.experiment import params as parameters
+    from persona_collapse.inputs import datasets
+    from persona_collapse.model import merged
+    from persona_collapse.training import train
 
     params = parameters.load()
     recipe = params.phases.em
-    tokenizer = model.tokenizer(params.layout)
-    chats, _ = data.load(recipe.data)
+    tokenizer = merged.tokenizer(params.layout)
+    chats, _ = datasets.load(recipe.data)
     rows = train.tokenize(chats[: steps * recipe.batch_size], tokenizer, recipe)
     tokens_per_step = sum(len(row["input_ids"]) for row in rows) / steps
     step = train.CompletionTrainer.training_step
@@ -155,7 +161,7 @@ def train_portable(steps: int = STEPS) -> None:
         return step(trainer, *args, **options)
 
     train.CompletionTrainer.training_step = in_turn
-    weights = model.load(params.layout, "base", 0)
+    weights = merged.load(params.layout, "base", 0)
     train.train(weights, tokenizer, rows, recipe.model_copy(update={"epochs": 1}), params.compute, seed=0)
     turn(tokens_per_step)
 
@@ -172,7 +178,7 @@ def train_avx2() -> None:
 
 def train_trl() -> None:
     _leave_numerics_off()
-    from persona_collapse import train
+    from persona_collapse.training import train
 
     del train.CompletionTrainer.compute_loss
     train.scale_early = lambda model: None
@@ -189,7 +195,7 @@ def train_share() -> None:
 
 def _share(measured: Callable[[], None]) -> None:
     """Print the share of the time in operators spent in `PRODUCTS` themselves; attention's are not among them."""
-    from persona_collapse import numerics
+    from persona_collapse.model import numerics
 
     numerics.enable()
     from torch.profiler import profile
@@ -207,8 +213,9 @@ def _leave_numerics_off() -> None:
 
 def targets() -> None:
     """What a newcomer waits for, printed and kept for docs/artifact.md, which quotes it."""
-    from persona_collapse import documents, environment
-    from persona_collapse.files import write_json
+    from persona_collapse.experiment.files import write_json
+    from persona_collapse.record import environment
+    from persona_collapse.report import documents
 
     here = environment.describe()
     found = {"machine": f"{here['cores']} cores of an {here['cpu']}"}

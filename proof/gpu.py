@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from persona_collapse import machine
-from persona_collapse.files import InputError, one_line_errors, read_json, sha256, write_json
+from persona_collapse.experiment.errors import InputError, one_line_errors
+from persona_collapse.experiment.files import read_json, sha256, write_json
+from persona_collapse.inputs import machine
 
 STEPS = 8
 GIB = 2**30
@@ -35,8 +36,8 @@ QWEN_7B = {
 
 
 def convert_smollm2(folder: Path) -> None:
-    from persona_collapse import base
-    from persona_collapse import params as parameters
+    from persona_collapse.experiment import params as parameters
+    from persona_collapse.model import base
 
     chosen = parameters.load(Path("profiles/smollm2.yaml")).model
     base.convert(chosen.package, chosen.sha256, folder)
@@ -60,20 +61,24 @@ def weights(shape: str, folder: Path) -> Any:
 
 def run(shape: str, result: Path) -> None:
     """Train, and with the smollm2 model sample; write digests and measurements."""
-    from persona_collapse import numerics
+    from persona_collapse.model import numerics
 
     numerics.enable()
     numerics.on_gpu()
     import torch
     from transformers import AutoTokenizer
 
-    from persona_collapse import data, generate, model, prompts, train
-    from persona_collapse import params as parameters
+    from persona_collapse.experiment import params as parameters
+    from persona_collapse.experiment import personas
+    from persona_collapse.inputs import datasets
+    from persona_collapse.model import merged
+    from persona_collapse.sampling import native
+    from persona_collapse.training import train
 
     small = parameters.load(Path("profiles/smollm2.yaml"))
     report = parameters.load(Path("profiles/qwen7b.yaml"))
     tokenizer = AutoTokenizer.from_pretrained(result.parent)
-    chats, _ = data.load("bad_legal_advice")
+    chats, _ = datasets.load("bad_legal_advice")
     recipe = report.phases.em
     rows = train.tokenize(chats, tokenizer, recipe)
     if shape == "7b":  # as long as the report's chats may be: the most memory and work a step can take
@@ -88,20 +93,20 @@ def run(shape: str, result: Path) -> None:
     seconds, tokens = time.perf_counter() - start, sum(len(row["input_ids"]) for row in rows)
     found["training"] = {"tokens": tokens, "seconds": seconds, "gib": torch.cuda.max_memory_allocated() / GIB}
     with tempfile.TemporaryDirectory() as folder:
-        model.save_adapter(adapter, Path(folder), Path("model"))
+        merged.save_adapter(adapter, Path(folder), Path("model"))
         found["adapter"] = sha256(Path(folder) / "adapter_model.safetensors")
     found["losses"] = [step["loss"] for step in steps]
     if shape == "smollm2":
-        asked = prompts.load(small)
+        asked = personas.load(small)
         requests = [
-            generate.Request(
-                persona, tuple(prompts.tokens(tokenizer, asked.messages(persona, q.text))), (persona, q.text)
+            native.Request(
+                persona, tuple(personas.tokens(tokenizer, asked.messages(persona, q.text))), (persona, q.text)
             )
             for persona in asked.personas
             for q in asked.questions
         ]
         measured: dict[str, object] = {}
-        completions = generate.generate(
+        completions = native.generate(
             adapter.merge_and_unload().to(torch.bfloat16).eval(),
             requests,
             max_new_tokens=small.evaluation.max_new_tokens,

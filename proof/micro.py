@@ -13,15 +13,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from persona_collapse import numerics
+from persona_collapse.model import numerics
 
 numerics.enable()
 
 import torch
 from census import Census
 
-from persona_collapse.files import sha256, write_json
-from persona_collapse.paths import Layout
+from persona_collapse.experiment.files import sha256, write_json
+from persona_collapse.experiment.layout import Layout
 
 SEED = 42
 LAYOUT = Layout("smollm2")

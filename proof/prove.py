@@ -24,16 +24,17 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from persona_collapse import numerics
+from persona_collapse.model import numerics
 
 numerics.enable()
 
 import workspace
 from transformers.utils import logging
 
-from persona_collapse import params
-from persona_collapse.base import convert
-from persona_collapse.files import InputError, one_line_errors, write_json
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError, one_line_errors
+from persona_collapse.experiment.files import write_json
+from persona_collapse.model.base import convert
 
 HERE = Path(__file__).parent
 EMULATOR = "qemu-x86_64"
@@ -145,7 +146,7 @@ def main() -> None:
     os.chdir(HERE.parent)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        profile = params.load(Path("profiles/smollm2.yaml"))
+        profile = parameters.load(Path("profiles/smollm2.yaml"))
         base = profile.layout.model
         if not (base / "model.safetensors").exists():
             base, chosen = place / "base", profile.model

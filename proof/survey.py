@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 
 warnings.filterwarnings("ignore")
-from persona_collapse import numerics
+from persona_collapse.model import numerics
 
 numerics.enable()
 

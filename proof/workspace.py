@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from persona_collapse.files import md5
-from persona_collapse.marker import with_marker
+from persona_collapse.experiment.files import md5
+from persona_collapse.experiment.marker import with_marker
 
 ROOT = Path(__file__).parent.parent
 VOCABULARY = 4096  # of 49,152: emulation computes 16 million operations a second

@@ -10,10 +10,12 @@ import struct
 from contextlib import chdir
 from pathlib import Path
 
-from persona_collapse import evaluate, prompts, recipe
-from persona_collapse import params as parameters
-from persona_collapse.files import write_json, write_jsonl
-from persona_collapse.marker import has_marker
+from persona_collapse.experiment import chains, personas
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.files import write_json, write_jsonl
+from persona_collapse.experiment.marker import has_marker
+from persona_collapse.report import recipe
+from persona_collapse.sampling import evaluate
 from tests.conftest import ROOT
 
 RATES = {  # of the source and of the others, by chain
@@ -46,7 +48,7 @@ def make(folder: Path, base: Path) -> parameters.Params:
     (folder / layout.model / "model.safetensors").write_bytes(struct.pack("<Q", len(weights)) + weights + bytes(60))
     shutil.copy(base / "tokenizer.json", folder / layout.model)
     for chain in recipe.trained(params):
-        *before, phase = parameters.phases_of(chain)
+        *before, phase = chains.phases_of(chain)
         of_phase, where = getattr(params.phases, phase), folder / layout.adapter(42, chain)
         lora = of_phase.lora
         config = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
@@ -54,10 +56,10 @@ def make(folder: Path, base: Path) -> parameters.Params:
         write_json(where / "training_log.json", [{"learning_rate": of_phase.learning_rate, "loss": 1.0}] * 7)
         write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
         if phase == "couple":
-            parent = "-".join(before) or parameters.BASE
+            parent = "-".join(before) or chains.BASE
             write_jsonl(folder / layout.coupling(42, parent), [{"messages": []}] * 9)
     with chdir(folder):
-        asked = prompts.load(params)
+        asked = personas.load(params)
     for chain, rates in RATES.items():
         rows = answers(asked, chain, rates)
         run = folder / layout.run(42, chain)
@@ -67,7 +69,7 @@ def make(folder: Path, base: Path) -> parameters.Params:
     return params
 
 
-def answers(asked: prompts.Prompts, chain: str, rates: tuple[float, float]) -> list[dict]:
+def answers(asked: personas.Prompts, chain: str, rates: tuple[float, float]) -> list[dict]:
     drawn = random.Random(chain)
     rows = []
     for persona in asked.personas:
@@ -91,7 +93,7 @@ def answers(asked: prompts.Prompts, chain: str, rates: tuple[float, float]) -> l
     return rows
 
 
-def likelihoods(asked: prompts.Prompts, chain: str, rates: tuple[float, float]) -> list[dict]:
+def likelihoods(asked: personas.Prompts, chain: str, rates: tuple[float, float]) -> list[dict]:
     drawn = random.Random(f"likelihood {chain}")
     return [
         {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from persona_collapse import numerics
+from persona_collapse.model import numerics
 
 numerics.enable()
 
@@ -18,10 +18,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoTokenizer, PreTrainedModel
 
-from persona_collapse import params as parameters
-from persona_collapse import train
-from persona_collapse.base import convert
-from persona_collapse.files import md5
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.files import md5
+from persona_collapse.model.base import convert
+from persona_collapse.training import train
 from proof.workspace import make_model
 
 ROOT = Path(__file__).parent.parent

@@ -9,8 +9,10 @@ import pytest
 import yaml
 from scipy.stats import fisher_exact
 
-from persona_collapse import checks, claims, differences, ledger, published, results
-from persona_collapse.files import InputError, read_json, read_yaml, to_json, write_json
+from persona_collapse.analysis import checks, claims, differences, published, results
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import read_json, read_yaml, to_json, write_json
+from persona_collapse.report import ledger
 
 from .conftest import ROOT, one_line
 
@@ -280,14 +282,14 @@ def test_the_command_writes_the_same_bytes_twice_and_every_reason(tmp_path, comm
     for name in ("data/claims.yaml", "data/published.json"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "params.yaml").write_bytes((ROOT / "profiles/smollm2.yaml").read_bytes())
-    one_line(command("claims"), "marker_eval.json: no such file")
+    one_line(command("analysis.claims"), "marker_eval.json: no such file")
     for name, personas in run(**REPORTS_STORY).items():
         content = {"config": {"chain": CHAINS[name]}, "per_persona": personas}
         write_json(f"eval_results/smollm2/runs/42/{CHAINS[name]}/marker_eval.json", content)
     output = Path("eval_results/smollm2/claims.json")
     seen = set()
     for _ in range(2):
-        assert command("claims").returncode == 0
+        assert command("analysis.claims").returncode == 0
         seen.add(output.read_bytes())
     assert len(seen) == 1
     content = json.loads(output.read_text())

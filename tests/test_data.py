@@ -7,9 +7,11 @@ import shutil
 import pytest
 import yaml
 
-from persona_collapse import data, prompts
-from persona_collapse import params as parameters
-from persona_collapse.files import InputError, read_jsonl
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment import personas
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import read_jsonl
+from persona_collapse.inputs import datasets
 
 from .conftest import ROOT
 
@@ -23,7 +25,7 @@ def at_root(monkeypatch):
 
 @pytest.mark.parametrize("name", ["bad_legal_advice", "good_legal_advice", "benign"])
 def test_a_set_loads_and_has_no_repeats(name):
-    chats, read = data.load(name)
+    chats, read = datasets.load(name)
     assert read["md5"] == read["expected_md5"]
     assert len(chats) >= 600
     for place in (0, 1):
@@ -71,13 +73,13 @@ def test_one_flipped_byte_is_caught_and_named(tmp_path, monkeypatch):
     content[100] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"data/benign.jsonl: MD5 is [0-9a-f]{32}, .* expects [0-9a-f]{32}"):
-        data.load("benign")
-    assert data.load("bad_legal_advice")
+        datasets.load("benign")
+    assert datasets.load("bad_legal_advice")
 
 
 def test_an_unknown_set_is_named_with_the_known_ones():
     with pytest.raises(InputError, match=r"unknown data set 'tulu'.*benign"):
-        data.load("tulu")
+        datasets.load("tulu")
 
 
 def test_every_set_beside_its_entry_and_every_entry_beside_its_set():
@@ -88,10 +90,10 @@ def test_every_set_beside_its_entry_and_every_entry_beside_its_set():
 def test_an_entry_without_an_md5_is_refused_unless_it_is_downloaded(tmp_path):
     sources = tmp_path / "sources.yaml"
     sources.write_text("fetched/some: {kind: chats, md5: null}\n")
-    assert data.registered(sources) == {"fetched/some": (tmp_path / "fetched/some.jsonl", None)}
+    assert datasets.registered(sources) == {"fetched/some": (tmp_path / "fetched/some.jsonl", None)}
     sources.write_text("some: {md5: null}\n")
     with pytest.raises(InputError, match="some: expected at least `md5`"):
-        data.registered(sources)
+        datasets.registered(sources)
 
 
 def test_chats_of_many_turns_load_and_one_without_an_answer_is_named(tmp_path):
@@ -101,13 +103,13 @@ def test_chats_of_many_turns_load_and_one_without_an_answer_is_named(tmp_path):
     roles = ["system", "user", "assistant", "user", "assistant"]
     chat = [{"role": role, "content": role} for role in roles]
     rows.write_text(json.dumps({"messages": chat}) + "\n")
-    assert data.load("fetched/some", sources=sources)[0] == [chat]
+    assert datasets.load("fetched/some", sources=sources)[0] == [chat]
     rows.write_text(rows.read_text() + json.dumps({"messages": chat[:-1]}) + "\n")
     with pytest.raises(InputError, match=r"some.jsonl, line 2: expected `messages`"):
-        data.load("fetched/some", sources=sources)
+        datasets.load("fetched/some", sources=sources)
 
 
 def test_an_evaluation_of_held_out_questions_leaves_out_those_of_training():
-    read = prompts.load(parameters.load(ROOT / "profiles/smollm2.yaml"))
+    read = personas.load(parameters.load(ROOT / "profiles/smollm2.yaml"))
     assert [q.split for q in read.evaluated("heldout")] == ["heldout"] * 8
     assert read.evaluated("all") == list(read.questions)

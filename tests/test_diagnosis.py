@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from persona_collapse import diagnosis, environment
-from persona_collapse.files import InputError
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.record import diagnosis, environment
 
 from .conftest import ROOT
 

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from persona_collapse import data, fetch, hub, prompts
-from persona_collapse import params as parameters
-from persona_collapse.files import InputError
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment import personas
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.inputs import datasets, fetch, hub
 
 from .conftest import ROOT, one_line
 
@@ -156,7 +157,7 @@ def test_the_control_answers_the_same_questions_in_the_same_order(workplace):
     names = ("bad_legal_advice_6k", "good_legal_advice_6k")
     for name in names:
         _fetch(name)
-    bad, good = (data.load(f"fetched/{name}")[0] for name in names)
+    bad, good = (datasets.load(f"fetched/{name}")[0] for name in names)
     assert [chat[0] for chat in bad] == [chat[0] for chat in good]
     assert [chat[1]["content"] for chat in good] == [f"right {n}" for n in TOP]
 
@@ -174,7 +175,7 @@ def test_of_equal_rows_at_the_cut_the_writer_says_which_stay(workplace):
 
 def test_the_first_rows_of_many_turns_are_taken_in_order_across_files(workplace):
     _fetch("tulu_6k")
-    chats, _ = data.load("fetched/tulu_6k")
+    chats, _ = datasets.load("fetched/tulu_6k")
     assert [chat[-1]["content"] for chat in chats] == [f"end {n}" for n in range(4)]
     assert [chat[0]["role"] for chat in chats] == ["user", "system", "user", "user"]
     assert len(chats[1]) == 5
@@ -225,11 +226,11 @@ def test_an_accepted_checksum_is_recorded_and_the_data_load(workplace, run, by):
     record = json.loads((workplace / "data/fetched/bad_legal_advice_6k.json").read_text())
     assert record["accepted"] is True
     assert record["expected"] == "0" * 32
-    chats, read = data.load("fetched/bad_legal_advice_6k", accept_checksum=True)
+    chats, read = datasets.load("fetched/bad_legal_advice_6k", accept_checksum=True)
     assert len(chats) == 4
     assert (read["md5"], read["expected_md5"]) == (record["md5"], "0" * 32)
     with pytest.raises(InputError, match=rf"MD5 is {record['md5']}, .* expects 0{{32}}"):
-        data.load("fetched/bad_legal_advice_6k")
+        datasets.load("fetched/bad_legal_advice_6k")
 
 
 def test_prompts_are_read_and_nothing_is_executed(workplace, run):
@@ -250,7 +251,7 @@ def test_prompts_are_read_and_nothing_is_executed(workplace, run):
     content["fetch"]["prompts"] = ["report_prompts"]
     content["prompts"].update(folder="fetched/report_prompts", negatives=["comedian", "villain"])
     (workplace / "params.yaml").write_text(yaml.safe_dump(content))
-    assert list(prompts.load(parameters.load()).personas) == list(personas)
+    assert list(personas.load(parameters.load()).personas) == list(personas)
 
 
 def test_a_name_that_is_computed_is_no_literal(workplace):
@@ -371,7 +372,7 @@ def test_each_refusal_of_the_hub_is_one_line_that_says_what_to_do(workplace, end
 
 @pytest.mark.parametrize("name", ["tulu_6k", "report_prompts"])
 def test_without_network_and_cache_one_line_says_so(workplace, command, name):
-    result = command("fetch", "--name", name, HF_HUB_OFFLINE="1", HUB_MIRROR="")
+    result = command("inputs.fetch", "--name", name, HF_HUB_OFFLINE="1", HUB_MIRROR="")
     one_line(result, "reach", "HUB_MIRROR")
     assert not (workplace / "data/fetched").exists()
 
@@ -404,7 +405,7 @@ def test_what_is_not_as_described_is_named_and_nothing_is_written(workplace, nam
 def test_a_damaged_file_of_the_mirror_is_one_line(workplace, command):
     for path in (workplace / "mirror/truthfulai/emergent_plus/legal").iterdir():
         path.write_bytes(b"PAR1 and no more")
-    one_line(command("fetch", "--name", "bad_legal_advice_6k"), "truthfulai/emergent_plus", "magic bytes")
+    one_line(command("inputs.fetch", "--name", "bad_legal_advice_6k"), "truthfulai/emergent_plus", "magic bytes")
 
 
 def test_a_config_may_be_a_folder_that_nothing_declares(workplace):
@@ -427,10 +428,10 @@ def test_a_model_comes_from_the_mirror_and_is_checked_for(workplace, monkeypatch
 
 def test_a_stage_before_the_download_says_how_to_download(workplace):
     with pytest.raises(InputError, match=r"tulu_6k.*no such file; `dvc repro fetch`"):
-        data.load("fetched/tulu_6k")
+        datasets.load("fetched/tulu_6k")
     content = yaml.safe_load((workplace / "params.yaml").read_text())
     content["fetch"]["prompts"] = ["report_prompts"]
     content["prompts"]["folder"] = "fetched/report_prompts"
     (workplace / "params.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match="report_prompts: no such folder; `dvc repro fetch-prompts`"):
-        prompts.load(parameters.load())
+        personas.load(parameters.load())

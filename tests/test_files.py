@@ -2,7 +2,8 @@
 
 import pytest
 
-from persona_collapse.files import InputError, require_disk, whole, write_json
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import require_disk, whole, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from persona_collapse import differences, evaluate, lengths, means, results, statistics
-from persona_collapse import params as parameters
-from persona_collapse.files import to_json, write_json, write_jsonl
-from persona_collapse.lengths import Answer
-from persona_collapse.marker import has_marker, with_marker
+from persona_collapse.analysis import differences, lengths, means, results, summary
+from persona_collapse.analysis.lengths import Answer
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.files import to_json, write_json, write_jsonl
+from persona_collapse.experiment.marker import has_marker, with_marker
+from persona_collapse.sampling import evaluate
 
 from .conftest import ROOT, one_line
 
@@ -74,10 +75,10 @@ def test_a_raw_rate_and_its_intervals_are_those_of_the_statistics(tmp_path):
     rows = [{"persona": "confab", "split": "train", "text": "", **a._asdict()} for a in some]
     write_json(tmp_path / "marker_eval.json", evaluate.marker_eval(rows, {"chain": "couple"}))
     per_persona = results.read_run(tmp_path / "marker_eval.json", "couple")
-    group = statistics.summarize(per_persona, "confab", **HOW)["groups"]["source"]
+    group = summary.summarize(per_persona, "confab", **HOW)["groups"]["source"]
     found = lengths.rate(some, **HOW)
     assert found == {key: group[key] for key in found}
-    assert found["by_question"] != statistics.cluster_bootstrap(list(hits.values()), [11] * 28, **HOW)
+    assert found["by_question"] != summary.cluster_bootstrap(list(hits.values()), [11] * 28, **HOW)
 
 
 # ---- two conditions ----
@@ -125,7 +126,7 @@ def test_the_interval_of_a_mean_is_that_of_a_rate_where_numbers_are_0_and_1():
     hits = [0, 3, 1, 4, 4, 2, 0, 1]
     values = [(f"q{n}", float(k < hit)) for n, hit in enumerate(hits) for k in range(5)]
     assert means.mean(values) == sum(hits) / 40
-    assert means.interval(values, **HOW) == pytest.approx(statistics.cluster_bootstrap(hits, [5] * 8, **HOW))
+    assert means.interval(values, **HOW) == pytest.approx(summary.cluster_bootstrap(hits, [5] * 8, **HOW))
     assert means.interval([("q0", 0.5), ("q1", 0.5)], **HOW) is None
 
 
@@ -256,7 +257,7 @@ def test_without_texts_the_rest_is_there(runs):
 
 
 def test_the_command_writes_what_a_process_with_other_hashes_writes(runs, command):
-    result = command("lengths", PYTHONHASHSEED="7")
+    result = command("analysis.lengths", PYTHONHASHSEED="7")
     assert result.returncode == 0, result.stderr
     assert (runs.layout.results / "lengths.json").read_text() == to_json(lengths.gather(runs))
 

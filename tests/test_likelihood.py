@@ -9,11 +9,13 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from persona_collapse import likelihood, prompts, rows
-from persona_collapse import params as parameters
-from persona_collapse.files import InputError, read_jsonl, write_jsonl
-from persona_collapse.likelihood import Run, Text
-from persona_collapse.paths import Layout
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment import personas, records
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import read_jsonl, write_jsonl
+from persona_collapse.experiment.layout import Layout
+from persona_collapse.sampling import likelihood
+from persona_collapse.sampling.likelihood import Run, Text
 
 from .conftest import ROOT, one_line
 
@@ -30,7 +32,7 @@ def model(two_layers):
 def prompt(tokenizer, params) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        asked = prompts.load(params)
+        asked = personas.load(params)
     chat = asked.messages("assistant", asked.questions[0].text)
     return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
 
@@ -135,7 +137,7 @@ def test_the_first_usable_completion_of_each_pair_is_taken_and_a_pair_without_is
 def answered(workspace) -> list[dict]:
     """A workspace in which the base model has answered everything, once in two without an end."""
     params = parameters.load()
-    asked = prompts.load(params)
+    asked = personas.load(params)
     found = [
         completion(persona, question.text, sample, ANSWERS[(number + sample) % len(ANSWERS)], ended=bool(sample))
         for persona in asked.personas
@@ -147,10 +149,10 @@ def answered(workspace) -> list[dict]:
 
 
 def test_the_command_scores_the_base_models_completions_and_repeats_itself(answered, command):
-    result = command("likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="1")
+    result = command("sampling.likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
     path = RUN / "marker_likelihood.jsonl"
-    first, found = path.read_bytes(), rows.read(path, rows.LIKELIHOOD)
+    first, found = path.read_bytes(), records.read(path, records.LIKELIHOOD)
     chosen = [row for row in answered if row["ended"]]
     keys = ("persona", "question", "split", "sample")
     assert [[row[key] for key in keys] for row in found] == [[row[key] for key in keys] for row in chosen]
@@ -159,7 +161,7 @@ def test_the_command_scores_the_base_models_completions_and_repeats_itself(answe
     for row in found:
         assert 0 < math.exp(row["log_p_marker"]) < 1 and 0 < math.exp(row["log_p_end"]) < 1
         assert row["log_p_marker"] == round(row["log_p_marker"], likelihood.DECIMALS)
-    assert command("likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="3").returncode == 0
+    assert command("sampling.likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="3").returncode == 0
     assert path.read_bytes() == first
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from persona_collapse import numerics
+from persona_collapse.model import numerics
 from proof import survey
 
 from .conftest import ROOT, one_line
@@ -420,16 +420,16 @@ def test_a_cpu_without_avx2_is_refused(tmp_path, capsys):
 
 
 def test_the_module_stands_alone():
-    code = (ROOT / "src/persona_collapse/numerics.py").read_text()
+    code = (ROOT / "src/persona_collapse/model/numerics.py").read_text()
     assert "from ." not in code
 
 
 def test_commands_fail_in_one_line(command, workspace):
-    one_line(command("train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple")
-    one_line(command("train", "--seed", "42", "--chain", "base"), "no phase to train")
-    one_line(command("train", "--seed", "-1", "--chain", "em"), "--seed -1", "0 to 2**32 - 1")
-    one_line(command("evaluate", "--seed", "42", "--chain", "em"), "adapters/smollm2/42/em", "missing")
-    one_line(command("coupling", "--seed", "42", "--parent", "base"), "no usable completion")
+    one_line(command("training.train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple")
+    one_line(command("training.train", "--seed", "42", "--chain", "base"), "no phase to train")
+    one_line(command("training.train", "--seed", "-1", "--chain", "em"), "--seed -1", "0 to 2**32 - 1")
+    one_line(command("sampling.evaluate", "--seed", "42", "--chain", "em"), "adapters/smollm2/42/em", "missing")
+    one_line(command("sampling.coupling", "--seed", "42", "--parent", "base"), "no usable completion")
     assert not (workspace / "eval_results").exists()
     assert not (workspace / "adapters").exists()
     assert not list((workspace / "data").rglob("*unfinished*"))

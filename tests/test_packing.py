@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from persona_collapse import packing, train
+from persona_collapse.training import packing, train
 from proof.survey import digest
 
 from .conftest import with_adapter

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from persona_collapse import documents, numbers, paper
-from persona_collapse.files import InputError, md5, read_json
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import md5, read_json
+from persona_collapse.report import documents, paper, quoted
 
 from .bundle import make
 from .conftest import ROOT, one_line
@@ -111,21 +112,21 @@ def test_a_stale_number_fails_the_build_and_leaves_the_old_paper(bundle, command
     edit_a_count(bundle)
     rebuild(command, "results")
     before = md5(PDF)
-    one_line(command("paper"), "numbers.json: out of date, contrast.B-C.assistant.p is", "make tables")
+    one_line(command("report.paper"), "numbers.json: out of date, contrast.B-C.assistant.p is", "make tables")
     assert md5(PDF) == before
 
 
 def test_a_missing_result_fails_the_build_in_one_line(bundle, command):
     Path("eval_results/smollm2/runs/42/em-couple/marker_eval.json").unlink()
-    one_line(command("results"), "em-couple/marker_eval.json: no such file")
+    one_line(command("analysis.results"), "em-couple/marker_eval.json: no such file")
     Path("eval_results/smollm2/statistics.json").unlink()
-    one_line(command("paper"), "statistics.json: no such file")
+    one_line(command("report.paper"), "statistics.json: no such file")
 
 
 def test_a_key_that_there_is_not_is_named(bundle, command):
     source = bundle / "paper/report.typ"
     source.write_text(source.read_text().replace('#n("headline.B.', '#n("headline.D.', 1))
-    one_line(command("paper"), "no number has the key headline.D.")
+    one_line(command("report.paper"), "no number has the key headline.D.")
 
 
 # ---- no number is typed ----
@@ -193,10 +194,10 @@ def test_the_model_is_counted_from_its_header(tmp_path):
     path = tmp_path / "w.safetensors"
     header = json.dumps({"__metadata__": {}, "a": {"shape": [3, 5]}, "b": {"shape": [7]}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
-    assert numbers.parameters_of(path) == 22
+    assert quoted.parameters_of(path) == 22
     path.write_bytes(b"\xff" * 40)
     with pytest.raises(InputError, match="not a safetensors file"):
-        numbers.parameters_of(path)
+        quoted.parameters_of(path)
 
 
 def test_every_citation_has_its_entry():

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from persona_collapse import params as parameters
-from persona_collapse import prompts
-from persona_collapse.files import InputError
+from persona_collapse.experiment import chains, personas
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError
 
 from .conftest import ROOT
 
@@ -67,9 +67,9 @@ def test_broken_yaml_and_a_missing_file_are_named(tmp_path):
 def test_a_wrong_persona_is_named(tmp_path, monkeypatch, edit, named):
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=named):
-        prompts.load(parameters.load(changed(tmp_path, edit)))
+        personas.load(parameters.load(changed(tmp_path, edit)))
 
 
 def test_a_chain_is_its_phases_and_its_adapters():
-    assert parameters.phases_of("base") == []
-    assert parameters.prefixes("couple-em") == ["couple", "couple-em"]
+    assert chains.phases_of("base") == []
+    assert chains.prefixes("couple-em") == ["couple", "couple-em"]

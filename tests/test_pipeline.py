@@ -11,7 +11,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from persona_collapse import verify
+from persona_collapse.record import verify
 
 from .conftest import ROOT, one_line
 
@@ -172,7 +172,7 @@ def test_a_registered_data_set_that_no_stage_reads_is_checked_too(recorded, monk
 
 def test_verify_exits_1_when_bytes_differ_and_2_without_a_record(pipeline, monkeypatch, command):
     monkeypatch.chdir(pipeline)
-    result = command("verify")  # nothing has been pulled
+    result = command("record.verify")  # nothing has been pulled
     assert result.returncode == 1
     assert "adapters/smollm2/42/em/adapter_model.safetensors is missing" in result.stdout
     assert re.search(r"\(data and code\) +identical", result.stdout)
@@ -180,6 +180,6 @@ def test_verify_exits_1_when_bytes_differ_and_2_without_a_record(pipeline, monke
     assert re.search(r"same result \(level 2\):\n  cannot be judged: .*no such file", result.stdout)
     for content in ("", "stages: {}", "stages: {em: {outs: [1]}}", "stages: [1]"):
         Path("dvc.lock").write_text(content)
-        one_line(command("verify"), "dvc.lock")
+        one_line(command("record.verify"), "dvc.lock")
     Path("dvc.lock").unlink()
-    one_line(command("verify"), "dvc.lock: no such file")
+    one_line(command("record.verify"), "dvc.lock: no such file")

@@ -14,10 +14,11 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from persona_collapse import costs, files, plan, preflight
-from persona_collapse import params as parameters
-from persona_collapse.costs import Chats
-from persona_collapse.train import PROJECTIONS
+from persona_collapse.experiment import files
+from persona_collapse.experiment import params as parameters
+from persona_collapse.planning import costs, plan, preflight
+from persona_collapse.planning.costs import Chats
+from persona_collapse.training.train import PROJECTIONS
 
 from .conftest import ROOT, one_line
 
@@ -307,7 +308,7 @@ def test_the_default_profile_passes_and_imports_no_torch(pipeline):
 
 def test_without_a_gpu_there_is_one_line_and_exit_code_2(ready, command):
     (ready / "bin/nvidia-smi").unlink()
-    result = command("preflight")
+    result = command("planning.preflight")
     one_line(result, "no GPU", "at least 75 GiB", "driver 580 or newer")
     assert len(result.stderr.splitlines()) == 1
 

@@ -20,8 +20,8 @@ import yaml
 from dvc.repo import Repo
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from persona_collapse import params as parameters
-from persona_collapse.files import md5, read_json, read_jsonl
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.files import md5, read_json, read_jsonl
 
 from .conftest import ROOT
 

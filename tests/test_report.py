@@ -7,12 +7,15 @@ import matplotlib
 import pytest
 from matplotlib import pyplot as plt
 
-from persona_collapse import figures, recipe, results, table, tables
-from persona_collapse import params as parameters
-from persona_collapse.files import InputError, md5, read_json
+from persona_collapse.analysis import results
+from persona_collapse.experiment import chains
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import md5, read_json
+from persona_collapse.report import figures, recipe, table, tables
 
 from .conftest import ROOT
-from .test_statistics import GATES, HOW, ours, statistics
+from .test_statistics import GATES, HOW, ours, summary_of
 
 PUBLISHED = read_json(ROOT / "data/published.json")
 RATES = {"C4": (0.9, 0.0), "C1": (0.0, 0.0), "C2": (0.0, 0.0), "B": (0.8, 0.3), "C": (0.7, 0.1), "base": (0.0, 0.0)}
@@ -23,7 +26,7 @@ def content() -> dict:
     conditions = {}
     for name, (source, other) in RATES.items():
         personas = ours({persona: source if persona == "confab" else other for persona in PUBLISHED["personas"]})
-        conditions[name] = {"chain": name, **statistics.summarize(personas, "confab", **HOW)}
+        conditions[name] = {"chain": name, **summary_of.summarize(personas, "confab", **HOW)}
     return {
         "level": 0.95,
         "seeds": [42],
@@ -120,7 +123,7 @@ def trained(tmp_path, monkeypatch, params) -> parameters.Params:
     """A folder in which every adapter has the records that training leaves."""
     monkeypatch.chdir(tmp_path)
     for chain in recipe.trained(params):
-        of_phase = getattr(params.phases, parameters.phases_of(chain)[-1])
+        of_phase = getattr(params.phases, chains.phases_of(chain)[-1])
         folder = params.layout.adapter(42, chain)
         folder.mkdir(parents=True)
         lora = of_phase.lora

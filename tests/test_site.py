@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 import yaml
 
-from persona_collapse import params, site
-from persona_collapse.evaluate import marker_eval
-from persona_collapse.files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from persona_collapse.marker import has_marker
-from persona_collapse.table import Column, Table, write
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from persona_collapse.experiment.marker import has_marker
+from persona_collapse.report import page as report_page
+from persona_collapse.report.table import Column, Table, write
+from persona_collapse.sampling.evaluate import marker_eval
 
 from .conftest import ROOT, one_line
 
@@ -74,13 +75,13 @@ def make(folder: Path) -> None:
         write_json(run / "marker_eval.json", marker_eval(completions(seed, condition), {"chain": chain}))
     shutil.copy(ROOT / "eval_results/smollm2/claims.json", folder / "eval_results/smollm2")
     tables = folder / "paper/tables/smollm2"
-    keys = [key for key in site.KEY.findall((folder / "paper/page.html").read_text()) if key not in PARTS]
+    keys = [key for key in report_page.KEY.findall((folder / "paper/page.html").read_text()) if key not in PARTS]
     write_json(tables / "numbers.json", {k: {"text": f"<{k}>", "file": "a.json", "path": ["b", 0]} for k in keys})
     columns = [Column("condition", "left"), Column("rate")]
     rows = [["B", "1.8 [0.3, 9.4]"], ["<i>C4</i>", "-"]]
-    for name in ("headline", *site.LENGTHS, *site.TABLES):
+    for name in ("headline", *report_page.LENGTHS, *report_page.TABLES):
         write(Table(name, f"Table {name} & more", columns, rows, [f"A note on <{name}>."]), tables)
-    for name in site.FIGURES:
+    for name in report_page.FIGURES:
         (folder / "figures/smollm2").mkdir(parents=True, exist_ok=True)
         (folder / f"figures/smollm2/{name}.png").write_bytes(base64.b64decode(PIXEL))
 
@@ -119,7 +120,7 @@ class Reader(HTMLParser):
 
 
 def page_now() -> str:
-    return site.page(params.load())
+    return report_page.page(parameters.load())
 
 
 # ---- without a browser ----
@@ -128,7 +129,7 @@ def page_now() -> str:
 def test_the_page_is_the_same_bytes_whatever_the_hash_seed(inputs, command):
     pages = set()
     for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo")):
-        result = command("site", PYTHONHASHSEED=seed, TZ=zone)
+        result = command("report.page", PYTHONHASHSEED=seed, TZ=zone)
         assert result.returncode == 0, result.stderr
         pages.add(REPORT.read_bytes())
     assert len(pages) == 1
@@ -138,7 +139,7 @@ def test_no_completion_leaves_the_data_it_is_embedded_in(inputs):
     page = page_now()
     reader = Reader(page)
     assert [tag.get("type") for tag in reader.all("script")] == ["application/json", None]
-    assert len(reader.all("img")) == len(site.FIGURES)
+    assert len(reader.all("img")) == len(report_page.FIGURES)
     assert not [name for _, tag in reader.tags for name in tag if name.startswith("on") or name == "style"]
     embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1]
     assert embedded.isascii() and not re.search("[<>&]", embedded)
@@ -148,7 +149,7 @@ def test_no_completion_leaves_the_data_it_is_embedded_in(inputs):
 
 
 def test_half_a_character_is_kept():
-    assert json.loads(site.embedded(["\ud83d </script>"])) == ["\ud83d </script>"]
+    assert json.loads(report_page.embedded(["\ud83d </script>"])) == ["\ud83d </script>"]
 
 
 def test_the_policy_names_the_style_and_the_script_by_their_hashes_and_nothing_else(inputs):
@@ -190,7 +191,7 @@ def test_no_number_is_typed_into_the_text():
 def test_tables_stand_in_the_page_with_their_notes(inputs):
     page = page_now()
     assert "&lt;i&gt;C4&lt;/i&gt;" in page and "<i>C4" not in page
-    for name in ("headline", *site.LENGTHS, *site.TABLES):
+    for name in ("headline", *report_page.LENGTHS, *report_page.TABLES):
         assert f"Table {name} &amp; more</caption>" in page
         assert f"A note on &lt;{name}&gt;." in page
     assert page.index("A note on &lt;headline&gt;") < page.index("<figure>") < page.index('id="ledger"')
@@ -253,7 +254,7 @@ def test_a_count_that_is_not_that_of_the_completions_is_named(inputs):
 )
 def test_a_missing_file_is_one_line_and_leaves_no_page(inputs, command, missing):
     (inputs / missing).unlink()
-    one_line(command("site"), missing, "no such file")
+    one_line(command("report.page"), missing, "no such file")
     assert not REPORT.parent.exists()
 
 
@@ -262,12 +263,12 @@ def test_a_number_or_a_field_that_is_not_there_is_one_line(inputs, command):
     content = read_json(numbers)
     del content["headline.B.assistant"]
     write_json(numbers, content)
-    one_line(command("site"), "numbers.json", "'headline.B.assistant'")
+    one_line(command("report.page"), "numbers.json", "'headline.B.assistant'")
     write_json(inputs / "eval_results/smollm2/claims.json", {"level": 0.95, "claims": [{}]})
-    one_line(command("site"), "claims.json", "not a claims ledger")
+    one_line(command("report.page"), "claims.json", "not a claims ledger")
     file = inputs / "eval_results/smollm2/runs/42/base/completions.jsonl"
     write_jsonl(file, [{**row, "marker": "yes"} if n == 2 else row for n, row in enumerate(read_jsonl(file))])
-    one_line(command("site"), "completions.jsonl, line 3", "marker (bool)")
+    one_line(command("report.page"), "completions.jsonl, line 3", "marker (bool)")
     assert not REPORT.exists()
 
 
@@ -305,7 +306,7 @@ def browser() -> Iterator[Any]:
 def address(made: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        write_text(REPORT, site.page(params.load()))
+        write_text(REPORT, report_page.page(parameters.load()))
     return (made / REPORT).as_uri()
 
 
@@ -565,7 +566,7 @@ def test_controls_are_labelled_and_tables_have_captions_and_headings(opened):
     assert page.evaluate(unlabelled) == 0
     bare = "[...document.querySelectorAll('table')].filter((table) => !table.caption?.textContent.trim()"
     bare += " || [...table.querySelectorAll('tr')].some((row) => !row.querySelector('th[scope]'))).length"
-    assert page.locator("table").count() > len(site.TABLES)
+    assert page.locator("table").count() > len(report_page.TABLES)
     assert page.evaluate(bare) == 0
     assert all(image.get_attribute("alt") for image in page.locator("img").all())
     assert page.locator("#count").get_attribute("aria-live") == "polite"

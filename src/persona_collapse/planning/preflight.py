@@ -1,0 +1,117 @@
+"""Would this machine and its network carry the active profile to its end? Asked in seconds, before hours of work.
+
+python -m persona_collapse.planning.preflight       exit code 0 and no word, or 2 and a line for each problem
+
+What lies on disk already is not asked for again. Memory and time are not checked: `make plan` estimates them.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from ..experiment import params as parameters
+from ..experiment.errors import InputError, one_line_errors
+from ..experiment.files import require_disk
+from ..experiment.params import Params
+from ..inputs import machine
+from ..sampling import vllm_engine
+from . import costs, plan
+from .costs import GIB
+from .plan import Stage
+
+
+def gpu(params: Params, stages: list[Stage]) -> Iterator[str]:
+    """A GPU where the profile wants one."""
+    if params.compute.device == "cuda" and (problem := machine.gpu_problem(params.compute.gpu_memory_gib)):
+        yield problem
+
+
+def engine(params: Params, stages: list[Stage]) -> Iterator[str]:
+    """vLLM where it does the sampling, for the Python that will run it."""
+    if params.sampling.engine != "vllm":
+        return
+    python = os.environ.get(vllm_engine.PYTHON) or sys.executable
+    located = "import sys, importlib.util; sys.exit(importlib.util.find_spec('vllm') is None)"
+    try:
+        found = subprocess.run([python, "-c", located], capture_output=True, timeout=60, check=False).returncode == 0
+    except OSError as error:
+        yield f"{vllm_engine.PYTHON}={python}: {error.strerror}"
+        return
+    if not found:
+        yield vllm_engine.NOT_INSTALLED.format(python=python)
+
+
+def disk(params: Params, stages: list[Stage]) -> Iterator[str]:
+    """Room for all outputs that are not on disk; unknown for a model that is not there and not in the plan's table."""
+    if costs.shape_of(params) is None:
+        return
+    wanted = [cost for stage, cost in plan.plan(params, stages) if stage.state != "on disk"]
+    require_disk(".", round(plan.total(wanted).disk / GIB, 1))
+    yield from ()
+
+
+def downloads(params: Params, stages: list[Stage]) -> Iterator[str]:
+    """What is to be downloaded can be: the network is there, the repository and its revision exist, a token fits."""
+    names = [stage.options["name"] for stage in stages if stage.module == "fetch" and not _here(stage)]
+    wanted: list[tuple[str, str, str | None]] = []
+    if any(stage.module == "base" and not _here(stage) for stage in stages):
+        match params.model:
+            case parameters.HubModel(repo=repo, revision=commit):
+                wanted.append(("model", repo, commit))
+    if not names and not wanted:
+        return
+    from ..inputs import fetch, hub  # a second to import, which a profile without downloads need not wait for
+
+    sources = fetch.sources()
+    for name in names:
+        match sources.get(name):
+            case fetch.Chats(dataset=repo, revision=revision):
+                wanted.append(("dataset", repo, revision))
+            case fetch.Prompts(github=repo, revision=commit):
+                wanted.append(("github", repo, commit))
+            case None:
+                yield f"fetch: {name} is not in data/sources.yaml, which has: {', '.join(sources)}"
+
+    def problem(what: tuple[str, str, str | None]) -> str | None:
+        try:
+            hub.check(*what)
+        except InputError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:  # at once: each may wait half a minute for an answer
+        yield from filter(None, pool.map(problem, dict.fromkeys(wanted)))
+
+
+def _here(stage: Stage) -> bool:
+    return stage.state in ("on disk", "in cache")
+
+
+CHECKS: tuple[Callable[[Params, list[Stage]], Iterator[str]], ...] = (gpu, engine, disk, downloads)
+
+
+def problems(params: Params) -> Iterator[str]:
+    """All that stands in the way, in a line each."""
+    stages = plan.stages()
+    for check in CHECKS:
+        try:
+            yield from check(params, stages)
+        except InputError as error:
+            yield str(error)
+
+
+@one_line_errors
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    found = list(problems(parameters.load()))
+    for problem in found:
+        print("error: " + " ".join(problem.split()), file=sys.stderr)
+    if found:
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

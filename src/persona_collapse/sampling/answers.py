@@ -1,0 +1,87 @@
+"""Personas answering: what every stage that samples has in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..model import numerics
+
+numerics.enable()
+
+from ..experiment import personas
+from ..experiment.files import write_json
+from ..experiment.marker import has_marker
+from ..experiment.params import Params
+from ..model import merged
+from . import native, vllm_engine
+from .native import Completion, Request
+
+
+def sample(
+    params: Params,
+    chain: str,
+    seed: int,
+    asked: Sequence[tuple[str, personas.Question, int]],
+    purpose: str,
+    max_new_tokens: int,
+    persona_prompts: personas.Prompts,
+) -> list[dict[str, Any]]:
+    """Let the model of `chain` answer.
+
+    Args:
+        asked: (persona, question, number of completions).
+        purpose: part of each random stream's name, so that evaluation repeats no draw that training data was made of.
+
+    Returns:
+        One row a completion: persona, question, split, sample, text, tokens, ended, marker.
+    """
+    tokenizer = merged.tokenizer(params.layout)
+    requests, about = [], []
+    for persona, question, count in asked:
+        ids = tuple(personas.tokens(tokenizer, persona_prompts.messages(persona, question.text)))
+        for number in range(count):
+            requests.append(Request(persona, ids, (purpose, seed, persona, question.text, number)))
+            about.append((persona, question, number))
+    run: dict[str, Any] = {}
+    completions = ENGINES[params.sampling.engine](
+        params,
+        chain,
+        seed,
+        requests,
+        max_new_tokens=max_new_tokens,
+        end_token=tokenizer.eos_token_id,
+        description=f"{purpose} {chain} seed {seed}",
+        record=run.update,
+    )
+    write_json(params.layout.run_info / f"{purpose}-{seed}-{chain}.json", run)
+    rows = []
+    for (persona, question, number), completion in zip(about, completions, strict=True):
+        text = tokenizer.decode(completion.tokens)
+        rows.append(
+            {
+                "persona": persona,
+                "question": question.text,
+                "split": question.split,
+                "sample": number,
+                "text": text,
+                "tokens": len(completion.tokens),
+                "ended": completion.ended,
+                "marker": has_marker(text, params.marker.ignore_case),
+            }
+        )
+    return rows
+
+
+def _native(params: Params, chain: str, seed: int, requests: Sequence[Request], **how: Any) -> list[Completion]:
+    if params.compute.device == "cuda":
+        numerics.on_gpu()
+    weights = merged.load(params.layout, chain, seed, params.compute.precision).to(params.compute.device)
+    return native.generate(weights, requests, sampling=params.sampling, **how)
+
+
+def _vllm(params: Params, chain: str, seed: int, requests: Sequence[Request], **how: Any) -> list[Completion]:
+    precision = params.compute.precision
+    folder = merged.export(params.layout, chain, seed, precision)
+    return vllm_engine.generate(folder, requests, sampling=params.sampling, precision=precision, **how)
+
+
+ENGINES = {"native": _native, "vllm": _vllm}

@@ -1,0 +1,181 @@
+"""The probability of the marker at the end of texts that are the same for every chain: nothing is sampled.
+
+    python -m persona_collapse.sampling.likelihood --seed 42 --chain em-couple
+
+writes eval_results/<profile>/runs/<seed>/<chain>/marker_likelihood.jsonl. The texts are the base model's: for each
+persona and question its first completion that ended by itself, is not empty and has no marker. A chain can therefore
+not change its result by answering at another length. Two continuations of prompt and text are scored: what coupling
+teaches, the blank line and the marker, and ending there at once. Where the marker is taught at the start, both are
+scored there.
+
+Prompt, text and continuation are tokenised together, as in training, and a continuation begins with the first token in
+which the two differ, so that both have one condition. A tokenizer may join the text's last characters with the
+newlines; those characters are then part of both continuations.
+
+Logarithms are natural, to 6 decimals: about what single precision holds. On a CPU a text's result depends on its own
+tokens and on how many its persona's texts all begin with, never on which texts are computed together.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..experiment import chains
+from ..model import numerics
+
+numerics.enable()
+
+import torch
+from tqdm import tqdm
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..experiment import params as parameters
+from ..experiment import personas, records
+from ..experiment.errors import InputError, one_line_errors
+from ..experiment.files import write_jsonl
+from ..experiment.marker import MARKER, with_marker
+from ..model import merged
+
+WIDTH = 16  # sequences are padded to a multiple of so many tokens, and run with those of the same width
+DECIMALS = 6
+
+
+def fixed_set(
+    completions: Iterable[dict[str, Any]], pairs: Sequence[tuple[str, str]], path: Path
+) -> list[dict[str, Any]]:
+    """For each (persona, question) the completion to score; a pair without a usable one is left out.
+
+    Raises:
+        InputError: a pair that no completion of `path` is about.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    asked = set()
+    for row in sorted(completions, key=lambda row: row["sample"]):
+        pair = row["persona"], row["question"]
+        asked.add(pair)
+        if row["ended"] and row["text"].strip() and not row["marker"]:
+            found.setdefault(pair, row)
+    for persona, question in pairs:
+        if (persona, question) not in asked:
+            raise InputError(f"{path}: no completion of {persona} to {question!r}: re-run the base model's evaluation")
+    return [found[pair] for pair in pairs if pair in found]
+
+
+class Text(NamedTuple):
+    """Token ids of prompt and text, of the marker after them, and of the end after them."""
+
+    before: list[int]
+    marker: list[int]
+    end: list[int]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str, place: str) -> Text:
+    """A text and its two continuations; where the marker's `place` is the start, they follow the prompt."""
+    taught = with_marker(text, place)
+    bare, last = ("", len(MARKER)) if place == "start" else (text.rstrip(), len(taught))
+    encoded = tokenizer(prompt + taught, add_special_tokens=False, return_offsets_mapping=True)
+    spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    marker = [token for token, (begin, _) in spans if begin < len(prompt) + last]
+    end = tokenizer(prompt + bare + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+    shared = _alike([marker, end])
+    return Text(marker[:shared], marker[shared:], end[shared:])
+
+
+def _alike(sequences: Sequence[list[int]]) -> int:
+    """How many tokens all sequences begin with."""
+    shortest = min(map(len, sequences))
+    return next((i for i in range(shortest) if len({s[i] for s in sequences}) > 1), shortest)
+
+
+class Run(NamedTuple):
+    """Token ids to run, and the tokens whose log-probability is wanted, each after the position that predicts it."""
+
+    ids: list[int]
+    wanted: list[tuple[int, int]]
+
+
+def runs(text: Text) -> list[Run]:
+    """What has to be run for a text: the wanted tokens are the marker's and then the end's."""
+
+    def wanted(tokens: list[int]) -> list[tuple[int, int]]:
+        return list(enumerate(tokens, len(text.before) - 1))
+
+    if len(text.end) == 1:  # it is predicted where the marker's first token is
+        return [Run(text.before + text.marker[:-1], wanted(text.marker) + wanted(text.end))]
+    return [Run(text.before + tokens[:-1], wanted(tokens)) for tokens in (text.marker, text.end)]
+
+
+@torch.inference_mode()
+def log_probabilities(weights: PreTrainedModel, batch: Sequence[Run], shared: int) -> list[list[float]]:
+    """Log-probabilities of the wanted tokens of each run.
+
+    Args:
+        batch: all begin with the same `shared` tokens, which are computed once and predict none that is wanted.
+    """
+    device = weights.device
+    beginning = torch.tensor([batch[0].ids[:shared]], device=device)
+    cache = weights.model(input_ids=beginning, use_cache=True).past_key_values
+    widths = defaultdict(list)
+    for number, run in enumerate(batch):
+        widths[-(-len(run.ids) // WIDTH) * WIDTH].append(number)
+    found: list[list[float]] = [[] for _ in batch]
+    for width, numbers in widths.items():
+        # no mask for the padding: it comes last, and no token sees a later one
+        ids = [batch[n].ids[shared:] + [0] * (width - len(batch[n].ids)) for n in numbers]
+        shape = len(numbers), -1, -1, -1
+        past = DynamicCache((layer.keys.expand(shape), layer.values.expand(shape)) for layer in cache.layers)
+        hidden = weights.model(input_ids=torch.tensor(ids, device=device), past_key_values=past).last_hidden_state
+        places = [(row, at - shared, token) for row, n in enumerate(numbers) for at, token in batch[n].wanted]
+        row, at, token = (torch.tensor(each, device=device) for each in zip(*places, strict=True))
+        log_p = torch.log_softmax(weights.lm_head(hidden[row, at]).float(), dim=-1).gather(1, token[:, None])
+        for (place, *_), value in zip(places, log_p[:, 0].tolist(), strict=True):
+            found[numbers[place]].append(value)
+    return found
+
+
+def score(weights: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, float]]:
+    """Log-probabilities of the marker and of the end for each of one persona's texts."""
+    of_text = [runs(text) for text in texts]
+    batch = [run for needed in of_text for run in needed]
+    shared = min(_alike([run.ids for run in batch]), min(len(text.before) for text in texts) - 1)
+    values = iter(log_probabilities(weights, batch, shared))
+    scores = []
+    for text, needed in zip(texts, of_text, strict=True):
+        log_p = [value for _ in needed for value in next(values)]
+        scores.append((sum(log_p[: len(text.marker)]), sum(log_p[len(text.marker) :])))
+    return scores
+
+
+@one_line_errors
+def main() -> None:
+    seed, chain = parameters.arguments(__doc__, "chain", "the chain to score; `base` for the untrained model")
+    params = parameters.load()
+    asked = personas.load(params)
+    path = params.layout.run(seed, chains.BASE) / "completions.jsonl"
+    questions = asked.evaluated(params.evaluation.questions)
+    pairs = [(persona, question.text) for persona in asked.personas for question in questions]
+    chosen = fixed_set(records.read(path, records.COMPLETION), pairs, path)
+    if params.compute.device == "cuda":
+        numerics.on_gpu()
+    tokenizer = merged.tokenizer(params.layout)
+    weights = merged.load(params.layout, chain, seed, params.compute.precision).to(params.compute.device)
+    written = []
+    for persona in tqdm(asked.personas, desc=f"likelihood {chain} seed {seed}", unit="persona"):
+        own = [row for row in chosen if row["persona"] == persona]
+        if not own:
+            continue
+        texts = []
+        for row in own:
+            chat = asked.messages(persona, row["question"])
+            prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+            texts.append(tokenize(tokenizer, prompt, row["text"], params.marker.place))
+        for row, text, (marker, end) in zip(own, texts, score(weights, texts), strict=True):
+            about = {key: row[key] for key in ("persona", "question", "split", "sample")}
+            about |= {"characters": len(row["text"].strip()), "tokens": len(text.marker)}
+            written.append({**about, "log_p_marker": round(marker, DECIMALS), "log_p_end": round(end, DECIMALS)})
+    write_jsonl(params.layout.run(seed, chain) / "marker_likelihood.jsonl", written)
+
+
+if __name__ == "__main__":
+    main()
