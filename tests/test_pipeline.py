@@ -43,7 +43,7 @@ def named(folder: Path, module: str | None, names: list[str]) -> Iterator[Path]:
 
 @functools.cache
 def imports(path: Path) -> set[Path]:
-    """The package's files that a module imports itself, at its top or inside a function, without the rooms' docstrings."""
+    """The package's files that a module imports itself, at its top or inside a function; rooms apart."""
     found: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
