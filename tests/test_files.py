@@ -191,38 +191,19 @@ def test_a_small_file_that_would_be_a_huge_value_is_refused_at_once(tmp_path):
     assert time.monotonic() - start < 0.5
 
 
+SAME = "no on y Off 5e-4 1e+5 1.5 1. .5 -3 -0 +0.5e1 +.5e1 0.0 1:30 true TRUE tRUE ~ Null"
+TEXT_HERE = "010 0x10 0o7 1_000 2026-01-02 .inf"
+
+
 def test_a_plain_word_of_yaml_is_what_it_is_to_dvc_or_a_text(tmp_path):
     """DVC fills `dvc.yaml` and `dvc.lock` from the parameters that we compute with: one file, one meaning."""
     from dvc.utils.serialize import load_yaml
 
     path = tmp_path / "x.yaml"
-    same = [
-        "no",
-        "on",
-        "y",
-        "Off",
-        "5e-4",
-        "1e+5",
-        "1.5",
-        "1.",
-        ".5",
-        "-3",
-        "-0",
-        "+0.5e1",
-        "+.5e1",
-        "0.0",
-        "1:30",
-        "true",
-        "TRUE",
-        "tRUE",
-        "~",
-        "Null",
-    ]
-    text_here = ["010", "0x10", "0o7", "1_000", "2026-01-02", ".inf"]
-    for word in same + text_here:
+    for word in f"{SAME} {TEXT_HERE}".split():
         path.write_text(f"key: {word}")
         ours, theirs = files.read_yaml(path)["key"], load_yaml(path)["key"]
-        assert (ours, type(ours)) == ((theirs, type(theirs)) if word in same else (word, str)), word
+        assert (ours, type(ours)) == ((theirs, type(theirs)) if word in SAME.split() else (word, str)), word
 
 
 def test_line_ends_of_windows_and_a_byte_order_mark_are_read_and_other_encodings_named(tmp_path):
