@@ -90,7 +90,7 @@ class Chats:
 
 
 def model_name(params: Params) -> str:
-    return params.model.repo if isinstance(params.model, parameters.HubModel) else params.model.package
+    return params.base.repo if isinstance(params.base, parameters.HubModel) else params.base.package
 
 
 def shape_of(params: Params) -> Shape | None:

@@ -161,7 +161,7 @@ def _fetch(params: Params, shape: Shape, stage: Stage) -> Cost:
 
 def _base(params: Params, shape: Shape, stage: Stage) -> Cost:
     size = costs.weight_bytes(shape, params.compute)
-    download = size if isinstance(params.model, parameters.HubModel) else 0
+    download = size if isinstance(params.base, parameters.HubModel) else 0
     return Cost(
         memory=3 * size if params.compute.device == "cpu" else 0,  # quantised, converted, and in between; no GPU's
         disk=size + download,
@@ -170,27 +170,27 @@ def _base(params: Params, shape: Shape, stage: Stage) -> Cost:
 
 
 def _train(params: Params, shape: Shape, stage: Stage) -> Cost:
-    *before, phase = chains.phases_of(stage.chain)
-    recipe = getattr(params.phases, phase)
-    if phase == "couple":
-        chats = workload.coupling_chats(params, int(stage.options["seed"]), "-".join(before) or chains.BASE)
-    else:
+    phase = chains.last_phase(stage.chain)
+    recipe = params.recipe(phase)
+    if isinstance(recipe, parameters.Sft):
         chats = workload.chats(recipe.data)
+    else:
+        chats = workload.coupling_chats(params, int(stage.options["seed"]), chains.parent(stage.chain))
     cost = costs.training(shape, recipe, params.compute, chats)
     return replace(cost, disk=2 * cost.disk)
 
 
 def _coupling(params: Params, shape: Shape, stage: Stage) -> Cost:
-    return _sampled(params, shape, workload.coupling_requests(params), params.onpolicy.max_new_tokens)
+    return _sampled(params, shape, workload.coupling_requests(params), params.coupling.max_new_tokens)
 
 
 def _evaluate(params: Params, shape: Shape, stage: Stage) -> Cost:
-    return _sampled(params, shape, workload.evaluation_requests(params), params.evaluation.max_new_tokens)
+    return _sampled(params, shape, workload.evaluation_requests(params), params.evaluate.max_new_tokens)
 
 
 def _likelihood(params: Params, shape: Shape, stage: Stage) -> Cost:
     """One pass over each prompt and answer, which costs what sampling the marker's tokens after it would."""
-    answer = round(workload.answer(params, params.evaluation.max_new_tokens))
+    answer = round(workload.answer(params, params.evaluate.max_new_tokens))
     texts = [(prompt + answer, 1) for prompt, _ in workload.evaluation_requests(params)]
     cost = costs.sampling(shape, params, texts, MARKER_TOKENS, MARKER_TOKENS)
     return replace(cost, disk=2 * len(texts) * ROW)
