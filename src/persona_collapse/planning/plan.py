@@ -33,8 +33,9 @@ from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import open_or_complain
 from ..experiment.layout import PARAMS
 from ..experiment.params import Params
+from ..model.shape import SHAPES, Shape
 from . import costs, workload
-from .costs import GIB, Cost, Shape
+from .costs import GIB, Cost
 
 PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 STATES = ("on disk", "in cache", "recorded", "outdated", "not yet")
@@ -136,7 +137,7 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
     if shape is None:
         raise InputError(
             f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro model`); "
-            f"known are: {', '.join(costs.SHAPES)}"
+            f"known are: {', '.join(SHAPES)}"
         )
     priced = []
     merged: set[tuple[str, ...]] = set()
