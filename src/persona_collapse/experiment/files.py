@@ -38,10 +38,10 @@ def open_or_complain(path: Path | str, mode: str = "r") -> Any:
 
 
 def read_json(path: Path | str) -> Any:
-    """Parse a JSON file; not JSON is an `InputError`."""
+    """Parse a JSON file; not JSON, or a key that is given twice, is an `InputError`."""
     with open_or_complain(path) as stream:
         try:
-            return json.load(stream)
+            return _parse(stream.read())
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not a JSON file ({error})") from None
 
@@ -52,10 +52,33 @@ def read_jsonl(path: Path | str) -> list[Any]:
     with open_or_complain(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
-                rows.append(json.loads(line.decode("utf-8")))
+                rows.append(_parse(line.decode("utf-8")))
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}, line {number}: not JSON ({error})") from None
     return rows
+
+
+def _parse(text: str) -> Any:
+    """JSON without three traps: a key given twice, numbers that are none, and halves of characters.
+
+    Raises:
+        ValueError: the text is not JSON, or has one of these.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
+        return found
+
+    def no_number(name: str) -> Any:
+        raise ValueError(f"{name} is not a number")
+
+    value = json.loads(text, object_pairs_hook=once, parse_constant=no_number)
+    if "\\ud" in text.lower():  # half of a character outside the first 65,536 is text that cannot be written again
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 class _UniqueKeys(yaml.SafeLoader):
