@@ -154,7 +154,7 @@ def main() -> None:
     path = params.layout.run(seed, chains.BASE) / "completions.jsonl"
     questions = asked.evaluated(params.evaluate.questions)
     pairs = [(persona, question.text) for persona in asked.personas for question in questions]
-    chosen = fixed_set(records.read(path, records.COMPLETION), pairs, path)
+    chosen = fixed_set(map(records.plain, records.read_rows(path, records.Completion)), pairs, path)
     if params.compute.device == "cuda":
         numerics.on_gpu()
     tokenizer = merged.tokenizer(params.layout)
