@@ -196,6 +196,10 @@ class Params(Record):
         """The chain of each condition, the untrained model's last."""
         return {**self.conditions, BASE: BASE}
 
+    def recipe(self, phase: str) -> Training:
+        """How a phase is trained."""
+        return getattr(self.phases, phase)
+
     @property
     def layout(self) -> Layout:
         """Where this profile's files lie."""
