@@ -19,7 +19,7 @@ from persona_collapse.experiment import files
 from persona_collapse.experiment import params as parameters
 from persona_collapse.planning import costs, plan, preflight
 from persona_collapse.planning.costs import Chats
-from persona_collapse.training.train import PROJECTIONS
+from persona_collapse.model.adapters import PROJECTIONS
 
 from .conftest import ROOT, one_line
 
