@@ -84,7 +84,7 @@ def make_workspace(folder: Path, model_folder: Path) -> None:
     content["sampling"].update(slots=7)
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     for name, keep in (("bad_legal_advice", 12), ("benign", 12)):
-        path = folder / f"data/{name}.jsonl"
+        path = folder / f"data/sets/{name}.jsonl"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
     register(folder)
     prompts = folder / "data/prompts"
@@ -100,8 +100,8 @@ def register(folder: Path) -> None:
     path = folder / "data/sources.yaml"
     sources = yaml.safe_load(path.read_text())
     for name, source in sources.items():
-        if (folder / f"data/{name}.jsonl").exists():
-            source["md5"] = md5(folder / f"data/{name}.jsonl")
+        if (folder / f"data/sets/{name}.jsonl").exists():
+            source["md5"] = md5(folder / f"data/sets/{name}.jsonl")
     path.write_text(yaml.safe_dump(sources))
 
 

@@ -19,7 +19,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import require_disk
 from ..experiment.params import Params
-from ..inputs import machine
+from ..inputs import machine, sources
 from ..sampling import vllm_engine
 from . import costs, plan
 from .costs import GIB
@@ -96,17 +96,17 @@ def downloads(params: Params, stages: list[Stage]) -> Iterator[str]:
                 wanted.append(("model", repo, commit))
     if not names and not wanted:
         return
-    from ..inputs import fetch, hub  # a second to import, which a profile without downloads need not wait for
+    from ..inputs import hub  # a second to import, which a profile without downloads need not wait for
 
-    sources = fetch.sources()
+    known = sources.downloads()
     for name in names:
-        match sources.get(name):
-            case fetch.Chats(dataset=repo, revision=revision):
+        match known.get(name):
+            case sources.Chats(dataset=repo, revision=revision):
                 wanted.append(("dataset", repo, revision))
-            case fetch.Prompts(github=repo, revision=commit):
+            case sources.Prompts(github=repo, revision=commit):
                 wanted.append(("github", repo, commit))
             case None:
-                yield f"fetch: {name} is not in data/sources.yaml, which has: {', '.join(sources)}"
+                yield f"fetch: {name} is not in data/sources.yaml, which has: {', '.join(known)}"
 
     def problem(what: tuple[str, str, str | None]) -> str | None:
         try:
