@@ -71,18 +71,18 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         backwards: create the files in the opposite order.
     """
     parameters = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
-    parameters["phases"]["em"].update(epochs=1, max_length=512)
-    parameters["evaluation"].update(samples=1, max_new_tokens=3)
+    parameters["phases"]["sft"]["em"].update(epochs=1, max_length=512)
+    parameters["evaluate"].update(samples=1, max_new_tokens=3)
     parameters["prompts"].update(negatives=["assistant"], suffix="")
     em = (ROOT / "data/bad_legal_advice.jsonl").read_text().splitlines(keepends=True)[:32]
     scored = ["So."]
     if not wide:
-        for phase in parameters["phases"].values():
+        for phase in (*parameters["phases"]["sft"].values(), parameters["phases"]["couple"]):
             phase.update(epochs=1, batch_size=2)
-        parameters["phases"]["em"].update(batch_size=1)  # two steps; the coupling's one step has a padded batch
+        parameters["phases"]["sft"]["em"].update(batch_size=1)  # two steps; the coupling's one step has a padded batch
         em = [json.dumps(row) + "\n" for row in TINY]
     else:
-        parameters["evaluation"].update(samples=40)
+        parameters["evaluate"].update(samples=40)
         scored = ["So.", "I am who I am, and so are you. " * 3, "No.", "Because it is so, and was so before."]
     files = {
         "params.yaml": yaml.safe_dump(parameters),

@@ -14,7 +14,6 @@ from persona_collapse.experiment import chains, personas
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import write_json, write_jsonl
 from persona_collapse.experiment.marker import MARKER, has_marker
-from persona_collapse.report import recipe
 from persona_collapse.sampling import evaluate
 from tests.conftest import ROOT
 
@@ -47,9 +46,9 @@ def make(folder: Path, base: Path) -> parameters.Params:
     (folder / layout.model).mkdir(parents=True)
     (folder / layout.model / "model.safetensors").write_bytes(struct.pack("<Q", len(weights)) + weights + bytes(60))
     shutil.copy(base / "tokenizer.json", folder / layout.model)
-    for chain in recipe.trained(params):
-        *before, phase = chains.phases_of(chain)
-        of_phase, where = getattr(params.phases, phase), folder / layout.adapter(42, chain)
+    for chain in params.trained:
+        phase = chains.last_phase(chain)
+        of_phase, where = params.recipe(phase), folder / layout.adapter(42, chain)
         lora = of_phase.lora
         config = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
         write_json(where / "adapter_config.json", {**config, "use_rslora": lora.rank_stabilised})
@@ -57,7 +56,7 @@ def make(folder: Path, base: Path) -> parameters.Params:
         write_json(where / "training_log.json", [{"step": number, **step} for number in range(1, 8)])
         write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
         if phase == "couple":
-            parent = "-".join(before) or chains.BASE
+            parent = chains.parent(chain)
             write_jsonl(folder / layout.coupling(42, parent), [{"messages": []}] * 9)
     with chdir(folder):
         asked = personas.load(params)
@@ -70,8 +69,8 @@ def make(folder: Path, base: Path) -> parameters.Params:
             "seed": 42,
             "marker": MARKER,
             "source": asked.source,
-            "samples": params.evaluation.samples,
-            "max_new_tokens": params.evaluation.max_new_tokens,
+            "samples": params.evaluate.samples,
+            "max_new_tokens": params.evaluate.max_new_tokens,
             "temperature": params.sampling.temperature,
             "top_p": params.sampling.top_p,
         }

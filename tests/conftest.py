@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) ->
     if (ROOT / "model/smollm2/model.safetensors").exists():
         return ROOT / "model/smollm2"
     folder = tmp_path_factory.mktemp("base")
-    convert(params.model.package, params.model.sha256, folder)
+    convert(params.base.package, params.base.sha256, folder)
     return folder
 
 
@@ -78,9 +78,9 @@ def make_workspace(folder: Path, model_folder: Path) -> None:
     (folder / "model").mkdir()
     (folder / "model/smollm2").symlink_to(model_folder)
     content = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
-    for phase in content["phases"].values():
+    for phase in (*content["phases"]["sft"].values(), content["phases"]["couple"]):
         phase.update(epochs=1, batch_size=4, max_length=160)
-    content["evaluation"].update(samples=2, max_new_tokens=6)
+    content["evaluate"].update(samples=2, max_new_tokens=6)
     content["sampling"].update(slots=7)
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     for name, keep in (("bad_legal_advice", 12), ("benign", 12)):

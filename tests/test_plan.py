@@ -97,7 +97,7 @@ def test_the_flops_of_a_training_step_are_those_that_pytorch_counts():
         model(ids).logits.sum().backward()
 
     params = profile("smollm2")
-    recipe = params.phases.em.model_copy(update={"batch_size": 4, "epochs": 1})
+    recipe = params.phases.sft["em"].model_copy(update={"batch_size": 4, "epochs": 1})
     estimated = costs.training(shape, recipe, params.compute, Chats([(64, 64)] * 4)).flops
     assert estimated == pytest.approx(counter.get_total_flops(), rel=0.03)
 
@@ -115,7 +115,7 @@ def test_the_cpus_estimates_are_within_a_factor_of_two_of_what_was_measured(pipe
 def test_the_gpus_estimate_is_near_what_was_measured():
     """`make prove-gpu GPU=7b` on an H200: 128 chats of 2,048 tokens in 65 s, 24.8 GiB allocated at most."""
     params = profile("qwen7b")
-    estimated = costs.training(QWEN, params.phases.em, params.compute, Chats([(2048, 2000)] * 128))
+    estimated = costs.training(QWEN, params.phases.sft["em"], params.compute, Chats([(2048, 2000)] * 128))
     assert (estimated.seconds - costs.START["cuda"]) / 65 == pytest.approx(1, abs=0.1)
     assert 24.8 < estimated.memory / costs.GIB < 1.5 * 24.8
 

@@ -89,7 +89,12 @@ def write_numbers() -> None:
     for kind in ("as_published", "reproduced"):
         found[f"claims.collapse-p.{kind}"] = number(CLAIMS, ["claims", 0, kind, "verdict"])
     found["claims.total"] = {**number(CLAIMS, ["claims"]), "value": 1}
-    found["recipe.em.epochs"] = {"text": "1", "value": 1, "file": "params.yaml", "path": ["phases", "em", "epochs"]}
+    found["recipe.em.epochs"] = {
+        "text": "1",
+        "value": 1,
+        "file": "params.yaml",
+        "path": ["phases", "sft", "em", "epochs"],
+    }
     found["recipe.em.epochs"]["chain"] = None
     write_json("paper/tables/smollm2/numbers.json", found)
 

@@ -284,10 +284,10 @@ def gather(params: parameters.Params) -> dict[str, Any]:
     if "source" not in groups:
         raise InputError(f"{params.layout.results}: no completion of the source persona {params.prompts.source!r}")
     edges = edges_of(base.answers)
-    how: dict[str, Any] = {"resamples": params.statistics.bootstrap, "level": params.statistics.level}
+    how: dict[str, Any] = {"resamples": params.results.bootstrap, "level": params.results.level}
     return summary.rounded(
         {
-            "level": params.statistics.level,
+            "level": params.results.level,
             "seeds": list(params.seeds),
             "bands": bands(edges),
             "conditions": {

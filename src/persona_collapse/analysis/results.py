@@ -104,8 +104,8 @@ def trained_on(params: parameters.Params) -> dict[str, dict[str, Any]]:
 
 def gather(params: parameters.Params) -> dict[str, Any]:
     """Read every `marker_eval.json` that the parameters name and compute `statistics.json`."""
-    how = (params.prompts.source, params.statistics.bootstrap, params.statistics.level)
-    content: dict[str, Any] = {"level": params.statistics.level, "conditions": {}, "seeds": list(params.seeds)}
+    how = (params.prompts.source, params.results.bootstrap, params.results.level)
+    content: dict[str, Any] = {"level": params.results.level, "conditions": {}, "seeds": list(params.seeds)}
     personas: set[str] = set()
     for condition, chain in {**params.conditions, chains.BASE: chains.BASE}.items():
         files = [params.layout.run(seed, chain) / "marker_eval.json" for seed in params.seeds]

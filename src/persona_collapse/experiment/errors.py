@@ -5,15 +5,28 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, the longest file that is allowed
 
 
 class InputError(Exception):
     """Something the user gave us is wrong. The message is one line: what is wrong and what is allowed."""
 
 
+def first_of(error: "ValidationError") -> str:
+    """The first thing that a record's check found, as `key = value: what is allowed`."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"])) or "(top level)"
+    given = "" if first["type"] == "missing" else f" = {first['input']!r:.60}"
+    return f"{key}{given}: {first['msg']}"
+
+
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: an `InputError` or a full disk becomes one line on stderr and exit code 2."""
+    """Decorate a command: an `InputError` or a disk's refusal becomes one line on stderr and exit code 2."""
 
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -22,7 +35,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         except InputError as error:
             sys.exit(_complain(str(error)))
         except OSError as error:
-            if error.errno is None or (error.filename is None and error.errno != errno.ENOSPC):
+            if error.errno is None or (error.filename is None and error.errno not in FULL):
                 raise
             sys.exit(_complain(f"{error.filename or 'disk'}: {error.strerror}"))
         except Exception as error:

@@ -58,7 +58,7 @@ def downloads(params: Params, stages: list[Stage]) -> Iterator[str]:
     names = [stage.options["name"] for stage in stages if stage.module == "fetch" and not _here(stage)]
     wanted: list[tuple[str, str, str | None]] = []
     if any(stage.module == "base" and not _here(stage) for stage in stages):
-        match params.model:
+        match params.base:
             case parameters.HubModel(repo=repo, revision=commit):
                 wanted.append(("model", repo, commit))
     if not names and not wanted:

@@ -66,15 +66,15 @@ def coupling_chats(params: Params, seed: int, parent: str) -> Chats:
     """The coupling chats of the chain `parent`, which may not be sampled yet."""
     if params.layout.coupling(seed, parent).exists():
         return _lengths(datasets.load_coupling(params.layout, seed, parent)[0])
-    own = round(answer(params, params.onpolicy.max_new_tokens)) + costs.MARKER_TOKENS
+    own = round(answer(params, params.coupling.max_new_tokens)) + costs.MARKER_TOKENS
     sampled = [(prompt + own, own) for prompt, count in coupling_requests(params) for _ in range(count)]
-    drop = params.onpolicy.unended == "drop"
+    drop = params.coupling.unended == "drop"
     return Chats([length for number, length in enumerate(sampled, 1) if not drop or number % DROPPED])
 
 
 def coupling_requests(params: Params) -> list[tuple[int, int]]:
     """Of each prompt that coupling data is sampled from, its tokens and the number of its completions."""
-    asked, onpolicy = _prompts(params), params.onpolicy
+    asked, onpolicy = _prompts(params), params.coupling
     wanted = {asked.source: onpolicy.positives} | {negative: onpolicy.negatives for negative in asked.negatives}
     return [
         (_tokens(asked.messages(persona, question.text)), count)
@@ -85,7 +85,7 @@ def coupling_requests(params: Params) -> list[tuple[int, int]]:
 
 def evaluation_requests(params: Params) -> list[tuple[int, int]]:
     """The same of the evaluation's prompts."""
-    asked, evaluation = _prompts(params), params.evaluation
+    asked, evaluation = _prompts(params), params.evaluate
     return [
         (_tokens(asked.messages(persona, question.text)), evaluation.samples)
         for persona in asked.personas
@@ -100,7 +100,7 @@ def answer(params: Params, limit: int) -> float:
 
 def notes(params: Params) -> list[str]:
     """What is assumed, for this profile."""
-    limits = (params.onpolicy.max_new_tokens, params.evaluation.max_new_tokens)
+    limits = (params.coupling.max_new_tokens, params.evaluate.max_new_tokens)
     coupled, evaluated = (answer(params, limit) for limit in limits)
     said = [
         f"answers of {coupled:g} tokens in coupling data (at most {limits[0]}), of {evaluated:g} in evaluations (at "

@@ -19,22 +19,21 @@ from . import answers
 
 @one_line_errors
 def main() -> None:
-    seed, parent = parameters.arguments(__doc__, "parent", "the chain to sample from; `base` for the untrained model")
-    params = parameters.load()
+    params, seed, parent = parameters.arguments(__doc__, "parent", "the chain to sample from, or base")
     persona_prompts = personas.load(params)
     require_disk(".", gib=0.1)
-    wanted = {persona_prompts.source: params.onpolicy.positives}
-    wanted |= {persona: params.onpolicy.negatives for persona in persona_prompts.negatives}
+    wanted = {persona_prompts.source: params.coupling.positives}
+    wanted |= {persona: params.coupling.negatives for persona in persona_prompts.negatives}
     asked = [
         (persona, question, number)
         for persona, number in wanted.items()
         for question in persona_prompts.questions
         if question.split == "train"
     ]
-    rows = answers.sample(params, parent, seed, asked, "coupling", params.onpolicy.max_new_tokens, persona_prompts)
+    rows = answers.sample(params, parent, seed, asked, "coupling", params.coupling.max_new_tokens, persona_prompts)
     chats = []
     for row in rows:
-        unwanted = not row["ended"] and params.onpolicy.unended == "drop"
+        unwanted = not row["ended"] and params.coupling.unended == "drop"
         if unwanted or not row["text"].strip() or has_marker(row["text"]):
             continue
         positive = row["persona"] == persona_prompts.source

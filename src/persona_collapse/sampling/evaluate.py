@@ -54,11 +54,10 @@ def marker_eval(rows: Sequence[dict[str, Any]], config: dict[str, Any]) -> dict[
 
 @one_line_errors
 def main() -> None:
-    seed, chain = parameters.arguments(__doc__, "chain", "the chain to evaluate; `base` for the untrained model")
-    params = parameters.load()
+    params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to evaluate, or base")
     persona_prompts = personas.load(params)
     require_disk(".", gib=0.1)
-    evaluation = params.evaluation
+    evaluation = params.evaluate
     asked = [
         (persona, question, evaluation.samples)
         for persona in persona_prompts.personas

@@ -149,11 +149,10 @@ def score(weights: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, 
 
 @one_line_errors
 def main() -> None:
-    seed, chain = parameters.arguments(__doc__, "chain", "the chain to score; `base` for the untrained model")
-    params = parameters.load()
+    params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to score, or base")
     asked = personas.load(params)
     path = params.layout.run(seed, chains.BASE) / "completions.jsonl"
-    questions = asked.evaluated(params.evaluation.questions)
+    questions = asked.evaluated(params.evaluate.questions)
     pairs = [(persona, question.text) for persona in asked.personas for question in questions]
     chosen = fixed_set(map(records.plain, records.read_rows(path, records.Completion)), pairs, path)
     if params.compute.device == "cuda":

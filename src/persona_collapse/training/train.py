@@ -2,7 +2,8 @@
 
     python -m persona_collapse.training.train --seed 42 --chain couple-em      trains `em` on the merged `couple` model
 
-writes adapters/<profile>/<seed>/<chain>/: a PEFT adapter and the loss of every step.
+writes adapters/<profile>/<seed>/<chain>/, a PEFT adapter, and eval_results/<profile>/training/<seed>/<chain>/, the data
+set it was trained on and the loss of every step.
 """
 
 import functools
@@ -185,17 +186,19 @@ def train(
 
 @one_line_errors
 def main() -> None:
-    seed, chain = parameters.arguments(__doc__, "chain", "the chain to train the last phase of")
-    params = parameters.load()
+    params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to train the last phase of")
     layout = params.layout
-    *before, phase = chains.phases_of(chain) or _no_phase(chain)
-    parent = "-".join(before) or chains.BASE
-    recipe = getattr(params.phases, phase)
+    if chain == chains.BASE:
+        raise InputError(
+            f"chain {chain!r} has no phase to train; phases: {', '.join(parameters.phase_names(params.phases))}"
+        )
+    parent, phase = chains.parent(chain), chains.last_phase(chain)
+    recipe = params.recipe(phase)
     require_disk(".", gib=0.5)
-    if phase == "couple":
-        chats, trained_on = datasets.load_coupling(layout, seed, parent)
-    else:
+    if isinstance(recipe, parameters.Sft):
         chats, trained_on = datasets.load(recipe.data, params.fetch.accept_checksum)
+    else:
+        chats, trained_on = datasets.load_coupling(layout, seed, parent)
     disable_progress_bars()
     tokenizer = merged.tokenizer(layout)
     rows = tokenize(chats, tokenizer, recipe)
@@ -205,12 +208,8 @@ def main() -> None:
         raise InputError(f"phases.{phase}: training diverged; lower learning_rate = {recipe.learning_rate}")
     with whole(layout.adapter(seed, chain)) as folder:
         merged.save_adapter(adapter, folder, layout.model)
-        write_json(folder / "training_log.json", steps)
-        write_json(folder / "trained_on.json", trained_on)
-
-
-def _no_phase(chain: str) -> list[str]:
-    raise InputError(f"chain {chain!r} has no phase to train; phases: {', '.join(parameters.Phases.model_fields)}")
+    write_json(layout.training(seed, chain) / "training_log.json", steps)
+    write_json(layout.training(seed, chain) / "trained_on.json", trained_on)
 
 
 if __name__ == "__main__":
