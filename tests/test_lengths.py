@@ -276,7 +276,11 @@ def fails(monkeypatch, capsys, named: str) -> None:
     [
         ("completions", lambda rows: rows[:-2], "em-couple/completions.jsonl: not about the personas and questions"),
         ("completions", lambda rows: [], "em-couple/completions.jsonl: not about the personas and questions"),
-        ("completions", lambda rows: [{**rows[0], "tokens": "3"}], "em-couple/completions.jsonl, line 1: tokens: should be a valid integer"),
+        (
+            "completions",
+            lambda rows: [{**rows[0], "tokens": "3"}],
+            "em-couple/completions.jsonl, line 1: tokens: should be a valid integer",
+        ),
         ("completions", lambda rows: None, "em-couple/completions.jsonl: no such file"),
         ("marker_likelihood", lambda rows: rows[:-1], "em-couple/marker_likelihood.jsonl: not about the texts"),
         ("marker_likelihood", lambda rows: rows + rows[:1], "em-couple/marker_likelihood.jsonl: not about the texts"),
