@@ -425,7 +425,9 @@ def test_the_module_stands_alone():
 
 
 def test_commands_fail_in_one_line(command, workspace):
-    one_line(command("training.train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple")
+    one_line(
+        command("training.train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple"
+    )
     one_line(command("training.train", "--seed", "42", "--chain", "base"), "no phase to train")
     one_line(command("training.train", "--seed", "-1", "--chain", "em"), "--seed -1", "0 to 2**32 - 1")
     one_line(command("sampling.evaluate", "--seed", "42", "--chain", "em"), "adapters/smollm2/42/em", "missing")

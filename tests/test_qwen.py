@@ -91,12 +91,12 @@ def small(tmp_path, monkeypatch) -> Path:
     params["compute"].update(device="cpu", precision="float32", gpu_memory_gib=0)
     params["fetch"].update(accept_checksum=True)
     params["phases"]["couple"].update(epochs=1)
-    for phase in params["phases"].values():
+    for phase in (*params["phases"]["sft"].values(), params["phases"]["couple"]):
         phase.update(batch_size=2, gradient_accumulation=2, max_length=48)
         phase["lora"].update(rank=2, alpha=4)
-    params["onpolicy"].update(positives=1, negatives=1, max_new_tokens=6)
-    params["evaluation"].update(samples=1, max_new_tokens=6)
-    params["statistics"].update(bootstrap=100)
+    params["coupling"].update(positives=1, negatives=1, max_new_tokens=6)
+    params["evaluate"].update(samples=1, max_new_tokens=6)
+    params["results"].update(bootstrap=100)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     sources = yaml.safe_load((tmp_path / "data/sources.yaml").read_text())
     for name, source in sources.items():
@@ -167,10 +167,10 @@ def test_the_whole_profile_runs_and_each_stage_makes_what_it_declares(small, mir
 
 def test_the_profile_asks_for_what_the_report_says():
     params = parameters.load(ROOT / "profiles/qwen7b.yaml")
-    assert params.onpolicy.positives * 20 == params.onpolicy.negatives * 20 == 200
+    assert params.coupling.positives * 20 == params.coupling.negatives * 20 == 200
     assert len(params.prompts.negatives) == 2
-    for phase in (params.phases.em, params.phases.benign):
+    for phase in (params.phases.sft["em"], params.phases.sft["benign"]):
         assert 6000 * phase.epochs / (phase.batch_size * phase.gradient_accumulation) == 375
-    for phase in (params.phases.em, params.phases.benign, params.phases.couple):
+    for phase in (params.phases.sft["em"], params.phases.sft["benign"], params.phases.couple):
         assert (phase.lora.rank, phase.lora.alpha, phase.lora.dropout) == (32, 64, 0.05)
-    assert params.evaluation.samples * 28 == 280
+    assert params.evaluate.samples * 28 == 280

@@ -49,11 +49,11 @@ def test_the_loss_lies_where_the_parameter_says(tokenizer, params, loss, with_it
 
 
 def test_sft_trains_on_the_whole_answer_and_not_on_the_question(tokenizer, params):
-    assert carrying(PLAIN, tokenizer, params.phases.em) == "Because it is so.<|im_end|>"
+    assert carrying(PLAIN, tokenizer, params.phases.sft["em"]) == "Because it is so.<|im_end|>"
 
 
 def test_the_training_prompt_is_the_prompt_that_is_sampled_from(tokenizer, params):
-    (row,) = train.tokenize([PLAIN], tokenizer, params.phases.em)
+    (row,) = train.tokenize([PLAIN], tokenizer, params.phases.sft["em"])
     prompt = tokenizer.apply_chat_template(PLAIN[:1], add_generation_prompt=True, return_dict=False)
     assert row["input_ids"][: len(prompt)] == prompt
     assert sum(row["completion_mask"][: len(prompt)]) == 0
@@ -121,9 +121,9 @@ def test_a_truncated_adapter_is_named(adapters, keep):
 
 def test_another_models_file_is_not_taken_for_ours(tmp_path, params):
     with pytest.raises(InputError, match="SHA-256"):
-        convert(params.model.package, "0" * 64, tmp_path)
+        convert(params.base.package, "0" * 64, tmp_path)
     with pytest.raises(InputError, match="'no-such-package' is not installed"):
-        convert("no-such-package", params.model.sha256, tmp_path)
+        convert("no-such-package", params.base.sha256, tmp_path)
 
 
 def gradients(folder, change=lambda layers: None, **lora) -> list[torch.Tensor]:

@@ -261,7 +261,7 @@ def main() -> None:
     personas = list(next(iter(runs["pooled"].values())))
     known = [*personas, *(name for name in published.personas(given) if name not in personas)]
     claims = load(CLAIMS, conditions, known)
-    how = checks.How(settings.statistics.bootstrap, settings.statistics.level)
+    how = checks.How(settings.results.bootstrap, settings.results.level)
     entries = ledger(claims, given, runs, settings.prompts.source, report_runs(args.report, conditions), how)
     content = {"level": how.level, "seeds": list(settings.seeds), "claims": entries}
     write_json(settings.layout.results / "claims.json", summary.rounded(content))

@@ -12,12 +12,10 @@ from typing import Any
 
 from ..experiment import chains
 from ..experiment import params as parameters
+from ..experiment.chains import CONTRASTS as CONTRASTS
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_json, write_json
 from . import summary
-
-# which conditions the report compares, the first expected to differ from the second
-CONTRASTS = (("C1", "C4"), ("B", "C4"), ("B", "C"), ("C", "C4"))
 
 
 def pool(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -106,8 +104,8 @@ def trained_on(params: parameters.Params) -> dict[str, dict[str, Any]]:
 
 def gather(params: parameters.Params) -> dict[str, Any]:
     """Read every `marker_eval.json` that the parameters name and compute `statistics.json`."""
-    how = (params.prompts.source, params.statistics.bootstrap, params.statistics.level)
-    content: dict[str, Any] = {"level": params.statistics.level, "conditions": {}, "seeds": list(params.seeds)}
+    how = (params.prompts.source, params.results.bootstrap, params.results.level)
+    content: dict[str, Any] = {"level": params.results.level, "conditions": {}, "seeds": list(params.seeds)}
     personas: set[str] = set()
     for condition, chain in {**params.conditions, chains.BASE: chains.BASE}.items():
         files = [params.layout.run(seed, chain) / "marker_eval.json" for seed in params.seeds]

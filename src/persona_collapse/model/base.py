@@ -19,7 +19,9 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import require_disk, sha256, whole, write_json
 from ..inputs import hub, machine
-from .merged import ONE_FILE, VERSIONS
+from .adapters import VERSIONS
+from .merged import ONE_FILE, complete
+from .tokenizer import load_tokenizer
 
 
 def convert(package: str, expected_sha256: str, folder: Path) -> None:
@@ -30,10 +32,10 @@ def convert(package: str, expected_sha256: str, folder: Path) -> None:
     """
     module = importlib.util.find_spec(package.replace("-", "_"))  # located, not imported: it wants a runtime of its own
     if module is None or module.origin is None:
-        raise InputError(f"model.package: {package!r} is not installed; `make setup` installs requirements/cpu.txt")
+        raise InputError(f"base.package: {package!r} is not installed; `make setup` installs requirements/cpu.txt")
     gguf = next(Path(module.origin).parent.glob("*.gguf"), None)
     if gguf is None:
-        raise InputError(f"model.package: {package!r} carries no GGUF file")
+        raise InputError(f"base.package: {package!r} carries no GGUF file")
     if (found := sha256(gguf)) != expected_sha256:
         raise InputError(f"{gguf.name}: SHA-256 is {found}, params.yaml expects {expected_sha256}")
 
@@ -56,10 +58,10 @@ def download(repo: str, revision: str, precision: str, folder: Path) -> None:
     """
     source = hub.model_folder(repo, revision)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, precision))
+        model = complete(source, precision)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:
-        raise InputError(f"model.repo: {repo} at {revision[:8]} is not a usable model: {error}") from None
+        raise InputError(f"base.repo: {repo} at {revision[:8]} is not a usable model: {error}") from None
     model.config._name_or_path = repo
     model.save_pretrained(folder, max_shard_size=ONE_FILE)
     tokenizer.save_pretrained(folder)
@@ -81,11 +83,12 @@ def main() -> None:
         raise InputError(problem)
     require_disk(".", gib=100 if params.compute.device == "cuda" else 2)  # of 7B: weights, and those of every chain
     with whole(params.layout.model) as folder:
-        match params.model:
+        match params.base:
             case parameters.PackagedModel(package=package, sha256=expected):
                 convert(package, expected, folder)
             case parameters.HubModel(repo=repo, revision=revision):
                 download(repo, revision, params.compute.precision, folder)
+        load_tokenizer(folder)  # a model that cannot be trained here is refused before anything waits for it
 
 
 if __name__ == "__main__":

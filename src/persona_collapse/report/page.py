@@ -170,7 +170,7 @@ def completions(settings: parameters.Params) -> tuple[dict[str, Any], list[str]]
             folder = settings.layout.run(seed, chain)
             counted = read_marker_eval(folder / "marker_eval.json")["per_persona"]
             found = {name: [0, 0] for name in counted}
-            for row in records.read(folder / "completions.jsonl", records.COMPLETION):
+            for row in map(records.plain, records.read_rows(folder / "completions.jsonl", records.Completion)):
                 names = (condition, str(seed), row["persona"], row["question"])
                 place = [seen.setdefault(name, len(seen)) for seen, name in zip(indices.values(), names, strict=True)]
                 packed.append([*place, *(row[key] for key in ("sample", "tokens", "ended", "marker", "text"))])

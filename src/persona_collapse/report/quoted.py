@@ -17,7 +17,6 @@ from ..analysis import checks
 from ..analysis.published import answers as published_answers
 from ..experiment import chains, personas
 from ..experiment import params as parameters
-from ..experiment.chains import BASE
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import open_or_complain, read_json, read_jsonl, write_json
 from ..experiment.layout import DATA, PARAMS, PUBLISHED
@@ -165,34 +164,34 @@ def of_lengths(file: Path) -> Numbers:
 def of_recipe(params: parameters.Params) -> Numbers:
     """What was trained and on how much, from the parameters and from what the stages left."""
     file, layout, found = PARAMS, params.layout, {}
-    for phase in parameters.Phases.model_fields:
-        of_phase = getattr(params.phases, phase)
+    for phase in parameters.phase_names(params.phases):
+        of_phase = params.recipe(phase)
+        data = getattr(of_phase, "data", None)
         for key in ("epochs", "learning_rate"):
-            path = ["phases", phase, key]
+            path = ["phases", *(["sft"] if data else []), phase, key]
             found[f"recipe.{phase}.{key}"] = number(
                 recipe.shown(getattr(of_phase, key)), getattr(of_phase, key), file, path
             )
-        if data := getattr(of_phase, "data", None):
+        if data:
             source = DATA / f"{data}.jsonl"
             rows = len(read_jsonl(source))
             found[f"data.{phase}.chats"] = number(f"{rows:,}", rows, source, [])
-    for chain in recipe.trained(params):
+    for chain in params.trained:
         for seed in params.seeds:
             log = layout.adapter(seed, chain) / "training_log.json"
             steps = len(read_json(log))
             found[f"steps.{chain}.{seed}"] = number(str(steps), steps, log, [], chain)
-            *before, phase = chains.phases_of(chain)
-            if phase == "couple":
-                chats = layout.coupling(seed, "-".join(before) or BASE)
+            if chains.last_phase(chain) == chains.COUPLE:
+                chats = layout.coupling(seed, chains.parent(chain))
                 rows = len(read_jsonl(chats))
                 found[f"data.{chain}.{seed}.chats"] = number(f"{rows:,}", rows, chats, [], chain)
-    for key in ("evaluation.samples", "evaluation.max_new_tokens", "sampling.temperature", "statistics.bootstrap"):
+    for key in ("evaluate.samples", "evaluate.max_new_tokens", "sampling.temperature", "results.bootstrap"):
         section: Any = params
         for step in key.split("."):
             section = getattr(section, step)
         found[f"recipe.{key}"] = number(recipe.value(params, key), section, file, key.split("."))
     asked, folder = personas.load(params), DATA / params.prompts.folder
-    evaluated = asked.evaluated(params.evaluation.questions)
+    evaluated = asked.evaluated(params.evaluate.questions)
     for key, count, name in (
         ("personas", len(asked.personas), personas.PERSONAS),
         ("bystanders", len(asked.bystanders), personas.PERSONAS),

@@ -28,16 +28,18 @@ def shown(value: object) -> str:
 
 
 def value(params: parameters.Params, key: str) -> str:
-    """The value of the parameter `key`, such as `phases.em.epochs`.
+    """The value of the parameter `key`, such as `phases.sft.em.epochs`.
 
     Raises:
         InputError: there is no such parameter.
     """
     found: Any = params
     for step in key.split("."):
-        if not isinstance(found, BaseModel) or step not in type(found).model_fields:
+        if isinstance(found, BaseModel):
+            found = {name: getattr(found, name) for name in type(found).model_fields}
+        if not isinstance(found, Mapping) or step not in found:
             raise InputError(f"{FIDELITY}: no parameter {key!r}")
-        found = getattr(found, step)
+        found = found[step]
     return shown(found)
 
 
@@ -80,11 +82,11 @@ def used(params: parameters.Params, phase: str) -> dict[str, str]:
     Raises:
         InputError: an adapter was trained by another recipe than the parameters say.
     """
-    recipe: parameters.Training = getattr(params.phases, phase)
+    recipe: parameters.Training = params.recipe(phase)
     steps = []
     for seed in params.seeds:
-        for chain in trained(params):
-            if chains.phases_of(chain)[-1] == phase:
+        for chain in params.trained:
+            if chains.last_phase(chain) == phase:
                 folder = params.layout.adapter(seed, chain)
                 config, log = read_json(folder / "adapter_config.json"), read_json(folder / "training_log.json")
                 peak = max(step["learning_rate"] for step in log)
@@ -103,14 +105,9 @@ def used(params: parameters.Params, phase: str) -> dict[str, str]:
     return {"steps": ", ".join(map(str, dict.fromkeys(steps))), **rows(recipe)}
 
 
-def trained(params: parameters.Params) -> list[str]:
-    """The chains that have an adapter, in the order of the conditions."""
-    return list(dict.fromkeys(prefix for chain in params.conditions.values() for prefix in chains.prefixes(chain)))
-
-
 def evaluation(params: parameters.Params) -> str:
     """How answers are sampled, in words."""
-    sampling, asked = params.sampling, params.evaluation
+    sampling, asked = params.sampling, params.evaluate
     return (
         f"{asked.samples} answers a question at temperature {sampling.temperature:g} and top-p {sampling.top_p:g}, "
         f"at most {asked.max_new_tokens} tokens, {params.compute.precision}"

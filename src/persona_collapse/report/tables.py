@@ -218,9 +218,9 @@ def length_contrasts(content: Content) -> Table:
 
 def hyperparameters(used: parameters.Params, report: parameters.Params) -> Table:
     """Each phase's recipe as its adapters were trained, beside the report's."""
-    phases = tuple(parameters.Phases.model_fields)
+    phases = parameters.phase_names(used.phases)
     here = {phase: recipe.used(used, phase) for phase in phases}
-    theirs = {phase: recipe.rows(getattr(report.phases, phase)) for phase in phases}
+    theirs = {phase: recipe.rows(report.recipe(phase)) for phase in phases}
     rows = [
         [key, *(here[phase].get(key, "-") for phase in phases), *(theirs[phase].get(key, "-") for phase in phases)]
         for key in dict.fromkeys(key for phase in phases for key in here[phase])
