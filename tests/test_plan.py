@@ -1,5 +1,6 @@
 """The plan lists DVC's stages with costs that follow from shapes and lengths; preflight says what stands in the way."""
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from persona_collapse.experiment import files
 from persona_collapse.experiment import params as parameters
 from persona_collapse.planning import costs, plan, preflight
 from persona_collapse.planning.costs import Chats
-from persona_collapse.training.train import PROJECTIONS
+from persona_collapse.model.adapters import PROJECTIONS
 
 from .conftest import ROOT, one_line
 
@@ -336,6 +337,22 @@ def test_too_little_disk_is_said_before_anything_is_downloaded(ready, lines, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**30))
     [line] = lines()
     assert float(line.split("needs ")[1].split()[0]) == pytest.approx(8 * 14.2, rel=0.05)
+
+
+def test_too_little_memory_is_said_with_what_is_needed_and_what_limits_it(pipeline, lines, tmp_path_factory):
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, hard))
+        [line] = lines()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert "too little memory: 4.0 GiB by `ulimit -v`; the largest stage, train-" in line
+    folder = tmp_path_factory.mktemp("cgroup")
+    (folder / "memory.max").write_text("3000\n")
+    (folder / "memory.current").write_text("1000\n")
+    assert preflight.available_memory(groups=folder) == (2000, "the control group's limit")
+    (folder / "memory.max").write_text("max\n")
+    assert preflight.available_memory(groups=folder)[1] == "what the machine has free"
 
 
 def test_a_mirror_without_the_model_is_named_and_so_is_every_other_repository(ready, lines):

@@ -30,7 +30,7 @@ from dvc.repo import Repo
 from ..experiment import chains
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import md5, open_or_complain
+from ..experiment.files import open_or_complain
 from ..experiment.layout import PARAMS
 from ..experiment.params import Params
 from ..model.shape import SHAPES, Shape
@@ -47,7 +47,7 @@ MARKER_TOKENS = 6  # the blank line and the marker
 @dataclass(frozen=True)
 class Stage:
     name: str
-    module: str  # of this package
+    module: str  # of this package, without its room
     options: dict[str, str]  # its command line: `{"seed": "42", "chain": "em"}`
     state: str  # one of STATES
 
@@ -68,20 +68,23 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
             if source != LOCK or LOCK.exists():
                 with open_or_complain(source, "rb") as stream:
                     (Path(folder) / name).write_bytes(stream.read())
+        for entry in Path.cwd().iterdir():  # what stages read, as it is here
+            if entry.name not in (str(PIPELINE), str(PARAMS), str(LOCK), ".git", ".dvc"):
+                (Path(folder) / entry.name).symlink_to(entry)
         try:
             index = Repo(folder, uninitialized=True).index
             graph = index.graph
             cache = Repo(uninitialized=True).cache.local
         except DvcException as error:
             raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
-        hashed = functools.cache(md5)  # many stages read the same files
         made = {out.def_path for stage in index.stages for out in stage.outs}
-        changed = {stage for stage in index.stages if _changed(stage, made, hashed)}
+        differs = functools.cache(_differs)  # many stages read the same files
+        changed = {stage for stage in index.stages if _changed(stage, made, differs)}
         outdated = {stage for stage in index.stages if changed & {stage, *networkx.descendants(graph, stage)}}
         return [
             Stage(
                 name=stage.name,
-                module=stage.cmd.partition("persona_collapse.")[2].split()[0],
+                module=stage.cmd.removeprefix("bin/stage ").split()[0].rpartition(".")[2],
                 options=dict(re.findall(r"--(\w+) (\S+)", stage.cmd)),
                 state=_state(stage, stage in outdated, cache),
             )
@@ -89,7 +92,7 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
         ]
 
 
-def _changed(stage: Any, made: set[str], hashed: Callable[[Path], str]) -> bool:
+def _changed(stage: Any, made: set[str], differs: Callable[[Any], bool]) -> bool:
     """Is the command, a parameter or an input that no stage makes another one than recorded?"""
     if stage.cmd_changed:
         return True
@@ -97,11 +100,14 @@ def _changed(stage: Any, made: set[str], hashed: Callable[[Path], str]) -> bool:
         if isinstance(dependency, ParamsDependency):
             if dependency.status():
                 return True
-        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made):
-            path = Path(dependency.def_path)
-            if not path.exists() or dependency.hash_info.value != hashed(path):
-                return True
+        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made) and differs(dependency):
+            return True
     return False
+
+
+def _differs(dependency: Any) -> bool:
+    """Is a file or folder another one than recorded?"""
+    return bool(dependency.workspace_status())
 
 
 def _state(stage: Any, outdated: bool, cache: Any) -> str:
@@ -209,11 +215,14 @@ def _report(params: Params, shape: Shape, stage: Stage) -> Cost:
 COSTS: dict[str, Callable[[Params, Shape, Stage], Cost]] = {
     "fetch": _fetch,
     "base": _base,
+    "prepare": _report,
     "train": _train,
     "coupling": _coupling,
     "evaluate": _evaluate,
     "likelihood": _likelihood,
-    **dict.fromkeys(("results", "claims", "lengths", "tables", "numbers", "figures", "paper", "site"), _report),
+    **dict.fromkeys(
+        ("results", "claims", "lengths", "metrics", "tables", "quoted", "figures", "paper", "page"), _report
+    ),
 }
 
 
