@@ -37,17 +37,17 @@ def sections(record: parameters.Record, key: str = "") -> Iterator[tuple[paramet
     yield record, key
     for name in type(record).model_fields:
         value = object.__getattribute__(record, name)
-        for inner, at in value.items() if isinstance(value, dict) else [(None, value)]:
-            child = at if inner is None else at
+        inside = isinstance(value, dict)
+        for at, child in {f"{name}.{inner}": v for inner, v in value.items()}.items() if inside else [(name, value)]:
             if isinstance(child, parameters.Record):
-                yield from sections(child, f"{key}{name}." + (f"{inner}." if inner is not None else ""))
+                yield from sections(child, f"{key}{at}.")
 
 
 def noted(record: Any, name: str) -> Any:
     value = object.__getattribute__(record, name)
-    if (place := places.get(id(record))) is not None and name in type(record).model_fields:
-        if not isinstance(value, parameters.Record | dict):
-            keys.add(f"{place}{name}")
+    place = places.get(id(record))
+    if place is not None and name in type(record).model_fields and not isinstance(value, parameters.Record | dict):
+        keys.add(f"{place}{name}")
     return value
 
 
