@@ -20,8 +20,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5
+from persona_collapse.model.adapters import PROJECTIONS
 from persona_collapse.model.base import convert
-from persona_collapse.training import train
 from proof.workspace import make_model
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def with_adapter(weights: PreTrainedModel, **lora: float) -> PeftModel:
     """A model with a LoRA adapter that does something, where a new one does nothing."""
-    config = LoraConfig(r=4, target_modules=train.PROJECTIONS, task_type="CAUSAL_LM", **lora)
+    config = LoraConfig(r=4, target_modules=PROJECTIONS, task_type="CAUSAL_LM", **lora)
     adapter = get_peft_model(weights, config)
     for name, parameter in adapter.named_parameters():
         if "lora_B" in name:
@@ -84,7 +84,7 @@ def make_workspace(folder: Path, model_folder: Path) -> None:
     content["sampling"].update(slots=7)
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     for name, keep in (("bad_legal_advice", 12), ("benign", 12)):
-        path = folder / f"data/{name}.jsonl"
+        path = folder / f"data/sets/{name}.jsonl"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
     register(folder)
     prompts = folder / "data/prompts"
@@ -100,8 +100,8 @@ def register(folder: Path) -> None:
     path = folder / "data/sources.yaml"
     sources = yaml.safe_load(path.read_text())
     for name, source in sources.items():
-        if (folder / f"data/{name}.jsonl").exists():
-            source["md5"] = md5(folder / f"data/{name}.jsonl")
+        if (folder / f"data/sets/{name}.jsonl").exists():
+            source["md5"] = md5(folder / f"data/sets/{name}.jsonl")
     path.write_text(yaml.safe_dump(sources))
 
 

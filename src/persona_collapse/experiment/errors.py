@@ -6,15 +6,31 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, the longest file that is allowed
+
+# what PyTorch, the system and oneDNN say when memory cannot be had
+NO_MEMORY = ("not enough memory", os.strerror(errno.ENOMEM), "could not create a memory", "CUDA out of memory")
 
 
 class InputError(Exception):
     """Something the user gave us is wrong. The message is one line: what is wrong and what is allowed."""
 
 
+def first_of(error: "ValidationError") -> str:
+    """The first thing that a record's check found, as `key = value: what is allowed`."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"])) or "(top level)"
+    given = "" if first["type"] == "missing" else f" = {first['input']!r:.60}"
+    return f"{key}{given}: {first['msg']}"
+
+
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: an `InputError` or a full disk becomes one line on stderr and exit code 2.
+    """Decorate a command: an `InputError` or a disk's refusal becomes one line on stderr and exit code 2.
 
     Ctrl-C, and a reader that has read enough (`| head`), end it quietly with the exit codes that shells give them.
     """
@@ -35,13 +51,15 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         except InputError as error:
             sys.exit(_complain(str(error)))
         except OSError as error:
-            if error.errno is None or (error.filename is None and error.errno != errno.ENOSPC):
+            if error.errno is None or (error.filename is None and error.errno not in FULL):
                 raise
             sys.exit(_complain(f"{error.filename or 'disk'}: {error.strerror}"))
         except Exception as error:
-            if os.strerror(errno.ENOSPC) not in str(error):  # safetensors reports a full disk as an error of its own
-                raise
-            sys.exit(_complain(f"disk: {os.strerror(errno.ENOSPC)}"))
+            if os.strerror(errno.ENOSPC) in str(error):  # safetensors reports a full disk as an error of its own
+                sys.exit(_complain(f"disk: {os.strerror(errno.ENOSPC)}"))
+            if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
+                sys.exit(_complain("too little memory: `make plan` says what each stage needs"))
+            raise
 
     return wrapped
 

@@ -6,6 +6,7 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 DATA = Path("data")
 SOURCES = DATA / "sources.yaml"  # where each data set comes from, with its checksum
+SETS = DATA / "sets"  # the data sets that come with the repository
 FETCHED = DATA / "fetched"  # what is downloaded, each with a record of what was found
 PUBLISHED = DATA / "published.json"
 

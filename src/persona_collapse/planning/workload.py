@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from ..experiment import personas
 from ..experiment.errors import InputError
-from ..experiment.files import read_yaml
 from ..experiment.layout import DATA, FETCHED, SOURCES
 from ..experiment.params import Params
-from ..inputs import datasets
+from ..inputs import datasets, sources
 from . import costs
 from .costs import Chats
 
@@ -46,17 +45,16 @@ def assumed(name: str) -> Assumed:
 
 def rows(name: str) -> int:
     """How many chats of a data set of `fetch.data` are taken; an `InputError` if data/sources.yaml does not say."""
-    entry = read_yaml(SOURCES).get(f"{datasets.DOWNLOADED}{name}")
-    count = entry.get("rows") if isinstance(entry, dict) else None
-    if not isinstance(count, int) or count < 1:
-        raise InputError(f"{SOURCES}: {datasets.DOWNLOADED}{name}: expected an entry with `rows`, at least 1")
-    return count
+    source = sources.downloads().get(name)
+    if not isinstance(source, sources.Chats):
+        raise InputError(f"{SOURCES}: no data set {sources.DOWNLOADED}{name} to download")
+    return source.rows
 
 
 def chats(name: str) -> Chats:
     """The chats of a data set of data/sources.yaml."""
-    if name.startswith(datasets.DOWNLOADED) and not (DATA / f"{name}.jsonl").exists():
-        short = name.removeprefix(datasets.DOWNLOADED)
+    if name.startswith(sources.DOWNLOADED) and not sources.file_of(name).exists():
+        short = name.removeprefix(sources.DOWNLOADED)
         taken = assumed(short)
         return Chats([(taken.tokens, taken.answer)] * rows(short), taken.padding)
     return _lengths(datasets.load(name, accept_checksum=True)[0])
