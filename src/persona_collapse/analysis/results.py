@@ -30,8 +30,7 @@ def read_runs(params: parameters.Params) -> dict[str, dict[str, marker_eval.Pers
         for seed in params.seeds
     }
     pooled: dict[str, marker_eval.Personas] = {
-        condition: marker_eval.pool([run[condition] for run in seeds.values()])
-        for condition in params.chains
+        condition: marker_eval.pool([run[condition] for run in seeds.values()]) for condition in params.chains
     }
     return {"pooled": pooled, **seeds}
 
