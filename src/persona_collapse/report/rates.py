@@ -3,16 +3,21 @@
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+from ..analysis.published import SOURCE
 from ..experiment import records
 from ..experiment.chains import BASE, CONDITIONS, CONTRASTS
-from ..experiment.groups import REPORTS_SOURCE, ReportedGroup
 from .table import Table, interval, left, p_value, percent, right
 
-GROUPS: dict[ReportedGroup, str] = {  # of personas -> its heading
+GROUPS: dict[records.Group, str] = {  # of personas -> its heading
     "source": "source",
     "assistant": "assistant",
     "mean_bystander": "mean bystander",
 }
+
+
+def group_of(persona: str, source: str) -> records.Group:
+    """The group of one persona."""
+    return "source" if persona == source else "assistant" if persona == "assistant" else "mean_bystander"
 
 
 def measured(rate: records.PossibleRate) -> str:
@@ -25,9 +30,15 @@ def in_order(conditions: Iterable[str]) -> list[str]:
     return [*CONDITIONS, *(name for name in conditions if name not in (*CONDITIONS, BASE)), BASE]
 
 
-def published_key(group: ReportedGroup) -> str:
+def reported(headline: records.Headline, group: records.Group) -> float:
+    """The published rate of a group, in percent; the report names its source persona."""
+    found: float = getattr(headline, published_key(group))
+    return found
+
+
+def published_key(group: records.Group) -> str:
     """What `published.json` calls a group."""
-    return REPORTS_SOURCE if group == "source" else group
+    return SOURCE if group == "source" else group
 
 
 def headline(statistics: records.Statistics, published: records.Published) -> Table:
@@ -37,7 +48,7 @@ def headline(statistics: records.Statistics, published: records.Published) -> Ta
         condition, theirs = statistics.conditions[name], published.headline_percent.get(name)
         row = [name, condition.chain]
         for group in GROUPS:
-            row += [f"{theirs.of(group):.1f}" if theirs else "-", measured(condition.groups[group])]
+            row += [f"{reported(theirs, group):.1f}" if theirs else "-", measured(condition.groups[group])]
         rows.append(row)
     heads = [f"{heading}, {who}" for heading in GROUPS.values() for who in ("published", "here")]
     return Table(
