@@ -69,8 +69,8 @@ def make(folder: Path, base: Path) -> parameters.Params:
             "seed": 42,
             "marker": MARKER,
             "source": asked.source,
-            "samples": params.evaluation.samples,
-            "max_new_tokens": params.evaluation.max_new_tokens,
+            "samples": params.evaluate.samples,
+            "max_new_tokens": params.evaluate.max_new_tokens,
             "temperature": params.sampling.temperature,
             "top_p": params.sampling.top_p,
         }

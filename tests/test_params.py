@@ -93,9 +93,15 @@ def test_broken_yaml_and_a_missing_file_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
-        (lambda c: c["prompts"].update(source="wizard"), "prompts.source: 'wizard' cannot be; data/prompts/personas.yaml has: "),
+        (
+            lambda c: c["prompts"].update(source="wizard"),
+            "prompts.source: 'wizard' cannot be; data/prompts/personas.yaml has: ",
+        ),
         (lambda c: c["prompts"].update(source="assistant"), "prompts.source: 'assistant' cannot be; .* has: confab, "),
-        (lambda c: c["prompts"].update(negatives=["confab"]), "prompts.negatives: 'confab' is not a bystander; .* has: .*comedian"),
+        (
+            lambda c: c["prompts"].update(negatives=["confab"]),
+            "prompts.negatives: 'confab' is not a bystander; .* has: .*comedian",
+        ),
         (lambda c: c["prompts"].update(negatives=["assistant"]), "prompts.negatives: 'assistant' is not a bystander"),
         (lambda c: c["prompts"].update(negatives=["comedian"] * 2), "prompts.negatives names one twice"),
     ],
