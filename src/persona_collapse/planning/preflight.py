@@ -21,9 +21,9 @@ from ..experiment.files import require_disk
 from ..experiment.params import Params
 from ..inputs import machine, sources
 from ..sampling import vllm_engine
-from . import costs, plan
+from . import costs, plan, states
 from .costs import GIB
-from .plan import Stage
+from .states import Stage
 
 
 def gpu(params: Params, stages: list[Stage]) -> Iterator[str]:
@@ -128,7 +128,7 @@ CHECKS: tuple[Callable[[Params, list[Stage]], Iterator[str]], ...] = (gpu, engin
 
 def problems(params: Params) -> Iterator[str]:
     """All that stands in the way, in a line each."""
-    stages = plan.stages()
+    stages = states.stages()
     for check in CHECKS:
         try:
             yield from check(params, stages)

@@ -22,10 +22,15 @@ def main() -> None:
     try:
         with Repo() as repo:
             outs = [out for stage in repo.index.stages for out in stage.outs]
-            missing = [out.fs_path for out in outs if out.use_cache and out.hash_info and not out.exists]
+            missing = [out for out in outs if out.use_cache and out.hash_info and not out.exists]
             if missing:
                 print(f"fetching {len(missing)} files that are recorded and not here", file=sys.stderr)
-                repo.pull(targets=missing)
+                repo.fetch()  # one by one, it would read the whole lock again for each
+                with repo.lock:
+                    for out in missing:
+                        if out.changed_cache():
+                            raise InputError(f"{out}: not here, and the remote does not have what was recorded of it")
+                        out.checkout()
     except DvcException as error:
         raise InputError(f"dvc: {error}") from None
 

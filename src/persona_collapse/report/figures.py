@@ -26,9 +26,9 @@ from ..experiment import params as parameters
 from ..experiment import records
 from ..experiment.errors import one_line_errors
 from ..experiment.files import write_all
-from . import results
 from .lengths import ends_of
 from .rates import GROUPS, group_of, reported
+from .results import Results
 from .table import between
 
 WIDTH = 3.35  # inches, a column of the paper
@@ -183,7 +183,7 @@ METADATA: dict[str, Any] = {
 }
 
 
-def drawn(found: results.Results) -> dict[str, Figure]:
+def drawn(found: Results) -> dict[str, Figure]:
     """Every figure, by the name of its files; to be called in `bare`."""
     statistics, published = found.statistics, found.published
     return {
@@ -193,7 +193,7 @@ def drawn(found: results.Results) -> dict[str, Figure]:
     }
 
 
-def files(found: results.Results) -> dict[Path, bytes]:
+def files(found: Results) -> dict[Path, bytes]:
     """The content of every figure's files, drawn now: equal results are equal bytes."""
     made = {}
     with bare():
@@ -208,7 +208,7 @@ def files(found: results.Results) -> dict[Path, bytes]:
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    write_all(files(results.read(parameters.load())))
+    write_all(files(Results(parameters.load())))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from markupsafe import Markup, escape
 from ..experiment import params as parameters
 from ..experiment import personas, records
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import open_or_complain, write_all
+from ..experiment.files import read_bytes, read_text, write_all
 from ..experiment.marker import MARKER
-from . import freshness, ledger, results, table
+from . import freshness, ledger, table
+from .results import Results
 from .table import Table, left, right
 
 PAPER = Path("paper")
@@ -123,12 +124,6 @@ def quoted(asked: Sequence[str], numbers: Mapping[str, records.Number]) -> Table
     return Table(name="quoted", caption="Numbers in the text, and where each was read", columns=columns, rows=rows)
 
 
-def read_text(path: Path) -> str:
-    with open_or_complain(path) as stream:
-        text: str = stream.read()
-        return text
-
-
 def hashed(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -162,8 +157,7 @@ def page(params: parameters.Params) -> str:
         return numbers[key].text
 
     def image(name: str) -> str:
-        with open_or_complain(layout.figures / f"{name}.png", "rb") as stream:
-            return f"data:image/png;base64,{base64.b64encode(stream.read()).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(read_bytes(layout.figures / f'{name}.png')).decode()}"
 
     jinja = environment(templates)
     try:
@@ -193,7 +187,7 @@ def page(params: parameters.Params) -> str:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     params = parameters.load()
-    found = results.read(params)
+    found = Results(params)
     freshness.require_tables(found)
     freshness.require_figures(found)
     write_all({PAPER / params.profile / "report.html": page(params)})
