@@ -7,10 +7,10 @@ never level 1.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ..analysis import summary
+from ..analysis import hypothesis_tests, marker_eval
 from ..experiment.errors import InputError
+from ..experiment.records import Counts
 from . import environment, lock
 from .lock import Stage
 
@@ -44,31 +44,31 @@ def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
         InputError: a file is missing or is not a `marker_eval.json`.
     """
     pairs = {}
-    for found, recorded in runs:
-        before, now = (summary.read_marker_eval(path)["per_persona"] for path in (recorded, found))
+    for found, kept in runs:
+        before, now = (marker_eval.read(path).personas for path in (kept, found))
         if before.keys() != now.keys():
             raise InputError(f"{found}: other personas than recorded")
         for persona in before:
             name = f"{found.parent.name} seed {found.parent.parent.name} {persona}"
-            pairs[name] = _counts(before[persona]), _counts(now[persona])
+            pairs[name] = before[persona].counts, now[persona].counts
     if not pairs:
         raise InputError("no run is recorded")
-    tests = summary.tests(pairs)
+    tests = hypothesis_tests.all_fisher(pairs)
     other = [name for name, (before, now) in pairs.items() if before != now]
-    worst = min(test["p_holm"] for test in tests.values())
+    worst = min(test.p_holm for test in tests.values())
     lines = [f"{len(pairs)} rates, {len(other)} with other counts than recorded (Fisher's exact test, Holm-adjusted)"]
     for name in other:
-        before, now = pairs[name]
+        recorded, here = pairs[name]
         lines.append(
-            f"  {name}: recorded {before['hits']}/{before['total']}, here {now['hits']}/{now['total']}, "
-            f"p = {tests[name]['p']:.3g}, adjusted {tests[name]['p_holm']:.3g}"
+            f"  {name}: recorded {recorded.hits}/{recorded.total}, here {here.hits}/{here.total}, "
+            f"p = {tests[name].p:.3g}, adjusted {tests[name].p_holm:.3g}"
         )
     equivalent = worst >= SIGNIFICANT
     lines.append(
         f"verdict: {'equivalent, no rate differs significantly' if equivalent else 'different'}"
         f" (smallest adjusted p = {worst:.3g})"
     )
-    least = min(now["total"] for _, now in pairs.values())
+    least = min(now.total for _, now in pairs.values())
     lines.append(
         f"with {least} answers, a difference of less than about {100 * _visible(least, len(pairs)):.0f} points"
         " from a rate of 0 would not be seen; the bytes are not the same, so this is not level 1"
@@ -78,13 +78,10 @@ def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
 
 def _visible(total: int, tests: int) -> float:
     """The smallest rate of so many answers that differs significantly from none of as many, for so many tests."""
-    none = {"hits": 0, "total": total}
-    visible = (k for k in range(1, total + 1) if tests * summary.fisher(none, {**none, "hits": k}) < SIGNIFICANT)
+    some = (Counts(hits=hits, total=total) for hits in range(total + 1))
+    none = next(some)
+    visible = (counts.hits for counts in some if tests * hypothesis_tests.fisher(none, counts) < SIGNIFICANT)
     return next(visible, total) / total
-
-
-def _counts(persona: Mapping[str, Any]) -> dict[str, int]:
-    return {"hits": persona["strict_hits"], "total": persona["total"]}
 
 
 def explain(
