@@ -26,15 +26,16 @@ from ..experiment import params as parameters
 from ..experiment import records
 from ..experiment.errors import one_line_errors
 from ..experiment.files import write_all
+from ..experiment.groups import ReportedGroup, reported_group
 from .lengths import ends_of
-from .rates import GROUPS, group_of, reported
+from .rates import GROUPS, reported
 from .results import Results
 from .table import between
 
 WIDTH = 3.35  # inches, a column of the paper
 
 # Okabe and Ito's palette, distinct for the colour-blind
-COLOURS: dict[records.Group, str] = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E73"}
+COLOURS: dict[ReportedGroup, str] = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E73"}
 CONDITIONS = {"C4": "C4\ncouple", "B": "B\nem, couple", "C": "C\nbenign, couple"}
 GREY = "#8c8c8c"
 PAIRED = {"C4": GREY, "B": "#CC79A7", "C": "#56B4E9"}  # where a colour is a condition
@@ -110,7 +111,7 @@ def per_persona(statistics: records.Statistics, published: records.Published, so
     for place, name in enumerate(order):
         for rate, y, colour, size in (
             (alone[name], place - 0.17, GREY, 3.5),
-            (personas[name], place + 0.17, COLOURS[group_of(name, source)], 4.5),
+            (personas[name], place + 0.17, COLOURS[reported_group(name, source)], 4.5),
         ):
             _point(axes, 100 * rate.rate, y, _ends(rate.rate, rate.interval), colour, "x", size)
         if name in theirs:
