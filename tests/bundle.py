@@ -13,7 +13,7 @@ from pathlib import Path
 from persona_collapse.experiment import chains, personas
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import write_json, write_jsonl
-from persona_collapse.experiment.marker import has_marker
+from persona_collapse.experiment.marker import MARKER, has_marker
 from persona_collapse.sampling import evaluate
 from tests.conftest import ROOT
 
@@ -52,7 +52,8 @@ def make(folder: Path, base: Path) -> parameters.Params:
         lora = of_phase.lora
         config = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
         write_json(where / "adapter_config.json", {**config, "use_rslora": lora.rank_stabilised})
-        write_json(where / "training_log.json", [{"learning_rate": of_phase.learning_rate, "loss": 1.0}] * 7)
+        step = {"learning_rate": of_phase.learning_rate, "loss": 1.0, "grad_norm": 1.0}
+        write_json(where / "training_log.json", [{"step": number, **step} for number in range(1, 8)])
         write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
         if phase == "couple":
             parent = chains.parent(chain)
@@ -63,7 +64,17 @@ def make(folder: Path, base: Path) -> parameters.Params:
         rows = answers(asked, chain, rates)
         run = folder / layout.run(42, chain)
         write_jsonl(run / "completions.jsonl", rows)
-        write_json(run / "marker_eval.json", evaluate.marker_eval(rows, {"chain": chain, "seed": 42}))
+        config = {
+            "chain": chain,
+            "seed": 42,
+            "marker": MARKER,
+            "source": asked.source,
+            "samples": params.evaluate.samples,
+            "max_new_tokens": params.evaluate.max_new_tokens,
+            "temperature": params.sampling.temperature,
+            "top_p": params.sampling.top_p,
+        }
+        write_json(run / "marker_eval.json", evaluate.marker_eval(rows, config))
         write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, chain, rates))
     return params
 

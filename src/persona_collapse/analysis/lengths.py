@@ -244,7 +244,7 @@ def read(params: parameters.Params, chain: str, tokenizer: Tokenizer) -> Conditi
     condition = Condition([], {})
     for seed in params.seeds:
         path, base = (params.layout.run(seed, name) / "completions.jsonl" for name in (chain, chains.BASE))
-        found, expected = (records.read(each, records.COMPLETION) for each in (path, base))
+        found, expected = (_rows(each, records.Completion) for each in (path, base))
         if not found or _about(found) != _about(expected):
             raise InputError(f"{path}: not about the personas and questions that {base} is about: re-run both")
         said = [without_marker(row["text"], params.marker.place) for row in found]
@@ -254,8 +254,8 @@ def read(params: parameters.Params, chain: str, tokenizer: Tokenizer) -> Conditi
             condition.answers.append(answer)
 
         path, chosen = (each.with_name("marker_likelihood.jsonl") for each in (path, base))
-        scored = records.read(path, records.LIKELIHOOD)
-        same = _about(scored, "sample") == _about(records.read(chosen, records.LIKELIHOOD), "sample")
+        scored = _rows(path, records.MarkerLikelihood)
+        same = _about(scored, "sample") == _about(_rows(chosen, records.MarkerLikelihood), "sample")
         if not same or not _about(scored, "sample") <= _about(expected, "sample") or len(_about(scored)) < len(scored):
             raise InputError(f"{path}: not about the texts that {chosen} is about, one of {base} a pair: re-run both")
         for number, row in enumerate(scored, 1):
@@ -265,6 +265,10 @@ def read(params: parameters.Params, chain: str, tokenizer: Tokenizer) -> Conditi
             log_p = row["log_p_marker"], row["log_p_end"]
             condition.texts[text_of] = Scored(group(row["persona"]), row["question"], *log_p)
     return condition
+
+
+def _rows(path: Path, kind: Any) -> list[dict[str, Any]]:
+    return [records.plain(row) for row in records.read_rows(path, kind)]
 
 
 def _about(found: Sequence[Mapping[str, Any]], *more: str) -> set[tuple[Any, ...]]:

@@ -12,12 +12,10 @@ from typing import Any
 
 from ..experiment import chains
 from ..experiment import params as parameters
+from ..experiment.chains import CONTRASTS as CONTRASTS
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_json, write_json
 from . import summary
-
-# which conditions the report compares, the first expected to differ from the second
-CONTRASTS = (("C1", "C4"), ("B", "C4"), ("B", "C"), ("C", "C4"))
 
 
 def pool(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:

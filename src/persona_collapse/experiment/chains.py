@@ -6,6 +6,8 @@ BASE = "base"  # the chain without a phase: the untrained model
 COUPLE = "couple"  # the phase that teaches the source persona the marker
 # the report's conditions, by its names; others may be added
 CONDITIONS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple"}
+# which conditions the report compares, the first expected to differ from the second
+CONTRASTS = (("C1", "C4"), ("B", "C4"), ("B", "C"), ("C", "C4"))
 
 
 def phases_of(chain: str) -> list[str]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, the longest file that is allowed
 
+# what PyTorch, the system and oneDNN say when memory cannot be had
+NO_MEMORY = ("not enough memory", os.strerror(errno.ENOMEM), "could not create a memory", "CUDA out of memory")
+
 
 class InputError(Exception):
     """Something the user gave us is wrong. The message is one line: what is wrong and what is allowed."""
@@ -39,9 +42,11 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
                 raise
             sys.exit(_complain(f"{error.filename or 'disk'}: {error.strerror}"))
         except Exception as error:
-            if os.strerror(errno.ENOSPC) not in str(error):  # safetensors reports a full disk as an error of its own
-                raise
-            sys.exit(_complain(f"disk: {os.strerror(errno.ENOSPC)}"))
+            if os.strerror(errno.ENOSPC) in str(error):  # safetensors reports a full disk as an error of its own
+                sys.exit(_complain(f"disk: {os.strerror(errno.ENOSPC)}"))
+            if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
+                sys.exit(_complain("too little memory: `make plan` says what each stage needs"))
+            raise
 
     return wrapped
 

@@ -245,7 +245,7 @@ def load(path: Path = PARAMS) -> Params:
         InputError: not YAML, an unknown or missing key, or a value that is not allowed; the message names the key.
     """
     try:
-        return Params.model_validate(read_yaml(path))
+        params = Params.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         location = [step for step in first["loc"] if step not in ("PackagedModel", "HubModel")]
@@ -253,7 +253,13 @@ def load(path: Path = PARAMS) -> Params:
         value = "" if first["type"] == "missing" else f" = {first['input']!r}"
         if first["type"] == "extra_forbidden":
             first["msg"] = f"unknown key; allowed here: {', '.join(_keys(first['loc'][:-1]))}"
+        if first["type"] == "value_error" and not location:  # of several keys at once; the message names them
+            raise InputError(f"{path}: {first['ctx']['error']}") from None
         raise InputError(f"{path}: {key}{value[:80]}: {first['msg']}") from None
+    known = sorted(profile.stem for profile in (path.parent / "profiles").glob("*.yaml"))
+    if known and params.profile not in known:
+        raise InputError(f"{path}: profile = {params.profile!r}: there is no such profile; allowed: {', '.join(known)}")
+    return params
 
 
 def arguments(description: str, flag: str, meaning: str) -> tuple[Params, int, str]:

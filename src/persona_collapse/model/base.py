@@ -19,7 +19,9 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import require_disk, sha256, whole, write_json
 from ..inputs import hub, machine
-from .merged import ONE_FILE, VERSIONS
+from .adapters import VERSIONS
+from .merged import ONE_FILE, complete
+from .tokenizer import load_tokenizer
 
 
 def convert(package: str, expected_sha256: str, folder: Path) -> None:
@@ -56,7 +58,7 @@ def download(repo: str, revision: str, precision: str, folder: Path) -> None:
     """
     source = hub.model_folder(repo, revision)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, precision))
+        model = complete(source, precision)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:
         raise InputError(f"base.repo: {repo} at {revision[:8]} is not a usable model: {error}") from None
@@ -86,6 +88,7 @@ def main() -> None:
                 convert(package, expected, folder)
             case parameters.HubModel(repo=repo, revision=revision):
                 download(repo, revision, params.compute.precision, folder)
+        load_tokenizer(folder)  # a model that cannot be trained here is refused before anything waits for it
 
 
 if __name__ == "__main__":

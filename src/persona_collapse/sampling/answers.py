@@ -12,8 +12,9 @@ from ..experiment.files import write_json
 from ..experiment.marker import has_marker
 from ..experiment.params import Params
 from ..model import merged
-from . import native, vllm_engine
-from .native import Completion, Request
+from ..model.tokenizer import load_tokenizer
+from . import native_engine, vllm_engine
+from .requests import Completion, Request
 
 
 def sample(
@@ -23,7 +24,7 @@ def sample(
     asked: Sequence[tuple[str, personas.Question, int]],
     purpose: str,
     max_new_tokens: int,
-    persona_prompts: personas.Prompts,
+    prompts: personas.Prompts,
 ) -> list[dict[str, Any]]:
     """Let the model of `chain` answer.
 
@@ -34,10 +35,10 @@ def sample(
     Returns:
         One row a completion: persona, question, split, sample, text, tokens, ended, marker.
     """
-    tokenizer = merged.tokenizer(params.layout)
+    tokenizer = load_tokenizer(params.layout.model)
     requests, about = [], []
     for persona, question, count in asked:
-        ids = tuple(personas.tokens(tokenizer, persona_prompts.messages(persona, question.text)))
+        ids = tuple(personas.tokens(tokenizer, prompts.messages(persona, question.text)))
         for number in range(count):
             requests.append(Request(persona, ids, (purpose, seed, persona, question.text, number)))
             about.append((persona, question, number))
@@ -74,13 +75,12 @@ def sample(
 def _native(params: Params, chain: str, seed: int, requests: Sequence[Request], **how: Any) -> list[Completion]:
     if params.compute.device == "cuda":
         numerics.on_gpu()
-    weights = merged.load(params.layout, chain, seed, params.compute.precision).to(params.compute.device)
-    return native.generate(weights, requests, sampling=params.sampling, **how)
+    model = merged.load(params, chain, seed).to(params.compute.device)
+    return native_engine.generate(model, requests, sampling=params.sampling, **how)
 
 
 def _vllm(params: Params, chain: str, seed: int, requests: Sequence[Request], **how: Any) -> list[Completion]:
-    precision = params.compute.precision
-    folder = merged.export(params.layout, chain, seed, precision)
+    folder, precision = merged.export(params, chain, seed), params.compute.precision
     return vllm_engine.generate(folder, requests, sampling=params.sampling, precision=precision, **how)
 
 

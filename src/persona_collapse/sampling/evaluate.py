@@ -55,20 +55,20 @@ def marker_eval(rows: Sequence[dict[str, Any]], config: dict[str, Any]) -> dict[
 @one_line_errors
 def main() -> None:
     params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to evaluate, or base")
-    persona_prompts = personas.load(params)
+    prompts = personas.load(params)
     require_disk(".", gib=0.1)
     evaluation = params.evaluate
     asked = [
         (persona, question, evaluation.samples)
-        for persona in persona_prompts.personas
-        for question in persona_prompts.evaluated(evaluation.questions)
+        for persona in prompts.personas
+        for question in prompts.evaluated(evaluation.questions)
     ]
-    rows = answers.sample(params, chain, seed, asked, "evaluation", evaluation.max_new_tokens, persona_prompts)
+    rows = answers.sample(params, chain, seed, asked, "evaluation", evaluation.max_new_tokens, prompts)
     config = {
         "chain": chain,
         "seed": seed,
         "marker": MARKER,
-        "source": persona_prompts.source,
+        "source": prompts.source,
         "samples": evaluation.samples,
         "max_new_tokens": evaluation.max_new_tokens,
         "temperature": params.sampling.temperature,

