@@ -352,9 +352,18 @@ def test_another_lock_can_be_compared_with(bundle, say):
         (lambda: write(".dvc/config", "[core"), ".dvc/config: "),
         (stage("base", lambda s: s.update(dep=["a"])), "dvc.yaml: stages.base.dep: extra keys not allowed"),
         (stage("figures", lambda s: s.update(outs=[STATISTICS])), "dvc.yaml or dvc.lock: output 'eval_results"),
-        (stage("base", lambda s: s["deps"].append(STATISTICS)), "dvc.yaml or dvc.lock: Same item(s) are defined as both a dependency and an output"),
-        (locked(lambda stages: stages["tables@smollm2"].pop("cmd")), "dvc.lock: stages.tables@smollm2.cmd: required key not provided"),  # noqa: E501
-        (locked(lambda stages: stages["tables@smollm2"]["outs"][0].update(path="../../etc/passwd")), "not a path inside the bundle"),  # noqa: E501
+        (
+            stage("base", lambda s: s["deps"].append(STATISTICS)),
+            "dvc.yaml or dvc.lock: Same item(s) are defined as both a dependency and an output",
+        ),
+        (
+            locked(lambda stages: stages["tables@smollm2"].pop("cmd")),
+            "dvc.lock: stages.tables@smollm2.cmd: required key not provided",
+        ),
+        (
+            locked(lambda stages: stages["tables@smollm2"]["outs"][0].update(path="../../etc/passwd")),
+            "not a path inside the bundle",
+        ),
     ],
 )
 def test_a_damaged_file_is_one_line_that_names_it(bundle, say, break_it, named):
