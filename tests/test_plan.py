@@ -16,9 +16,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from persona_collapse.experiment import files
 from persona_collapse.experiment import params as parameters
+from persona_collapse.model.adapters import PROJECTIONS
 from persona_collapse.planning import costs, plan, preflight
 from persona_collapse.planning.costs import Chats
-from persona_collapse.model.adapters import PROJECTIONS
 
 from .conftest import ROOT, one_line
 
