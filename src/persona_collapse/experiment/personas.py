@@ -6,11 +6,11 @@ from typing import Any
 
 from .errors import InputError
 from .files import read_yaml
+from .groups import ASSISTANT, members
 from .layout import DATA, FETCHED, PARAMS
 from .params import Params
 
 PERSONAS, QUESTIONS = "personas.yaml", "questions.yaml"
-ASSISTANT = "assistant"  # a group of its own: neither source nor negative nor bystander
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Prompts:
     @property
     def bystanders(self) -> list[str]:
         """Every persona but the source and the assistant."""
-        return [name for name in self.personas if name not in (self.source, ASSISTANT)]
+        return members(self.personas, "bystanders", self.source)
 
     def evaluated(self, which: str) -> list[Question]:
         """The questions of the evaluation: `all`, or only `heldout`, those that no coupling data is made of."""

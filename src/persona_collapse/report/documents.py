@@ -15,9 +15,10 @@ from pathlib import Path
 from ..experiment import params as parameters
 from ..experiment import records
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import open_or_complain, write_all
+from ..experiment.files import read_text, write_all
 from ..experiment.layout import PARAMS, Layout
-from . import freshness, results
+from . import freshness
+from .results import Results
 from .table import markdown, read
 
 PROFILE = "smollm2"
@@ -63,8 +64,7 @@ def rewritten() -> dict[Path, str]:
     texts |= {f"measured.{key}": text for key, text in measured.items()}
     found = {}
     for path in documents():
-        with open_or_complain(path) as stream:
-            text = stream.read()
+        text = read_text(path)
         if (now := quoted(text, texts, path)) != text:
             found[path] = now
     return found
@@ -77,7 +77,7 @@ def main() -> None:
     if params.profile != PROFILE:
         print(f"README.md and docs/ quote the profile {PROFILE}, and {PARAMS} is {params.profile}: left as they are")
         return
-    freshness.require_tables(results.read(params))
+    freshness.require_tables(Results(params))
     write_all(rewritten())
 
 

@@ -26,15 +26,16 @@ from ..experiment import params as parameters
 from ..experiment import records
 from ..experiment.errors import one_line_errors
 from ..experiment.files import write_all
-from . import results
+from ..experiment.groups import ReportedGroup, reported_group
 from .lengths import ends_of
-from .rates import GROUPS, group_of, reported
+from .rates import GROUPS, reported
+from .results import Results
 from .table import between
 
 WIDTH = 3.35  # inches, a column of the paper
 
 # Okabe and Ito's palette, distinct for the colour-blind
-COLOURS: dict[records.Group, str] = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E73"}
+COLOURS: dict[ReportedGroup, str] = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E73"}
 CONDITIONS = {"C4": "C4\ncouple", "B": "B\nem, couple", "C": "C\nbenign, couple"}
 GREY = "#8c8c8c"
 PAIRED = {"C4": GREY, "B": "#CC79A7", "C": "#56B4E9"}  # where a colour is a condition
@@ -110,7 +111,7 @@ def per_persona(statistics: records.Statistics, published: records.Published, so
     for place, name in enumerate(order):
         for rate, y, colour, size in (
             (alone[name], place - 0.17, GREY, 3.5),
-            (personas[name], place + 0.17, COLOURS[group_of(name, source)], 4.5),
+            (personas[name], place + 0.17, COLOURS[reported_group(name, source)], 4.5),
         ):
             _point(axes, 100 * rate.rate, y, _ends(rate.rate, rate.interval), colour, "x", size)
         if name in theirs:
@@ -183,7 +184,7 @@ METADATA: dict[str, Any] = {
 }
 
 
-def drawn(found: results.Results) -> dict[str, Figure]:
+def drawn(found: Results) -> dict[str, Figure]:
     """Every figure, by the name of its files; to be called in `bare`."""
     statistics, published = found.statistics, found.published
     return {
@@ -193,7 +194,7 @@ def drawn(found: results.Results) -> dict[str, Figure]:
     }
 
 
-def files(found: results.Results) -> dict[Path, bytes]:
+def files(found: Results) -> dict[Path, bytes]:
     """The content of every figure's files, drawn now: equal results are equal bytes."""
     made = {}
     with bare():
@@ -208,7 +209,7 @@ def files(found: results.Results) -> dict[Path, bytes]:
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    write_all(files(results.read(parameters.load())))
+    write_all(files(Results(parameters.load())))
 
 
 if __name__ == "__main__":

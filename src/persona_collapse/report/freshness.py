@@ -6,11 +6,10 @@ Numbers and tables are made anew, figures are drawn anew, and each is compared w
 import json
 from collections.abc import Iterator
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 from ..experiment.errors import InputError
-from ..experiment.files import open_or_complain, read_json
+from ..experiment.files import read_bytes, read_json
 from . import figures, quoted, tables
 from .results import Results
 
@@ -20,7 +19,7 @@ ABSENT: Any = object()
 def require_tables(found: Results) -> None:
     """Raise `InputError` at the first place where numbers.json or a table is not what the results say."""
     for path, text in {**quoted.files(found), **tables.files(found)}.items():
-        if _content(path) == text.encode():
+        if read_bytes(path) == text.encode():
             continue
         what = "it is not what the results say"
         if path.suffix == ".json":
@@ -31,7 +30,7 @@ def require_tables(found: Results) -> None:
 def require_figures(found: Results) -> None:
     """Raise `InputError` at the first figure that is not what the results draw."""
     for path, content in figures.files(found).items():
-        if _content(path) != content:
+        if read_bytes(path) != content:
             raise InputError(f"{path}: out of date, it is not what the results draw: `make figures` draws it anew")
 
 
@@ -55,9 +54,3 @@ def differences(there: Any, now: Any, place: str = "") -> Iterator[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:56]}..."
-
-
-def _content(path: Path) -> bytes:
-    with open_or_complain(path, "rb") as stream:
-        content: bytes = stream.read()
-        return content

@@ -22,11 +22,12 @@ from jinja2 import nodes
 from markupsafe import Markup, escape
 
 from ..experiment import params as parameters
-from ..experiment import personas, records
+from ..experiment import personas, records, runs
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import open_or_complain, write_all
+from ..experiment.files import read_bytes, read_text, write_all
 from ..experiment.marker import MARKER
-from . import freshness, ledger, results, table
+from . import freshness, ledger, table
+from .results import Results
 from .table import Table, left, right
 
 PAPER = Path("paper")
@@ -39,35 +40,23 @@ INTERVAL = re.compile(r"\[-?[\d.]+, -?[\d.]+\]")
 # ---- the completions ----
 
 
-def completions(params: parameters.Params) -> tuple[dict[str, Any], list[str]]:
-    """Everything that page.js shows, and where completions and the counts made of them disagree.
+def completions(params: parameters.Params) -> dict[str, Any]:
+    """Everything that page.js shows.
 
     Raises:
-        InputError: a `completions.jsonl` or `marker_eval.json` that is missing, or is not one.
+        InputError: a run that is missing or damaged, not what the parameters describe, or whose counts are not those of
+            its completions.
     """
+    asked = personas.load(params)
     indices: dict[str, dict[str, int]] = {name: {} for name in ("condition", "seed", "persona", "question")}
-    packed, differing = [], []
+    packed = []
     for seed in params.seeds:
         for condition, chain in params.chains.items():
-            folder = params.layout.run(seed, chain)
-            counted = records.read(folder / "marker_eval.json", records.MarkerEval).per_persona
-            found = {name: [0, 0] for name in counted}
-            for row in records.read_rows(folder / "completions.jsonl", records.Completion):
+            for row in runs.read(params, asked, seed, chain).completions:
                 names = (condition, str(seed), row.persona, row.question)
                 place = [seen.setdefault(name, len(seen)) for seen, name in zip(indices.values(), names, strict=True)]
                 packed.append([*place, row.sample, row.tokens, row.ended, row.marker, row.text])
-                own = found.setdefault(row.persona, [0, 0])
-                own[0] += row.marker
-                own[1] += 1
-            for name, (hits, total) in found.items():
-                stated = (counted[name].strict_hits, counted[name].total) if name in counted else (None, None)
-                if stated != (hits, total):
-                    differing.append(
-                        f"{folder}: {name}: the completions hold {hits} markers in {total}, "
-                        f"marker_eval.json says {stated[0]} in {stated[1]}"
-                    )
-    asked = personas.load(params)
-    content = {
+    return {
         **{name: list(seen) for name, seen in indices.items()},
         "chains": params.chains,
         "ignore_case": params.marker.ignore_case,
@@ -76,7 +65,6 @@ def completions(params: parameters.Params) -> tuple[dict[str, Any], list[str]]:
         "suffix": asked.suffix,
         "system": asked.personas,
     }
-    return content, differing
 
 
 def embedded(value: Any) -> Markup:
@@ -123,12 +111,6 @@ def quoted(asked: Sequence[str], numbers: Mapping[str, records.Number]) -> Table
     return Table(name="quoted", caption="Numbers in the text, and where each was read", columns=columns, rows=rows)
 
 
-def read_text(path: Path) -> str:
-    with open_or_complain(path) as stream:
-        text: str = stream.read()
-        return text
-
-
 def hashed(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -145,7 +127,6 @@ def page(params: parameters.Params) -> str:
     numbers = records.read(layout.tables / "numbers.json", records.Numbers)
     tables = {name: table.read(layout.tables / f"{name}.json") for name in TABLES}
     claims = records.read(layout.results / "claims.json", records.Claims)
-    content, differing = completions(params)
     allowed = {
         "default-src": "'none'",
         "base-uri": "'none'",
@@ -162,8 +143,7 @@ def page(params: parameters.Params) -> str:
         return numbers[key].text
 
     def image(name: str) -> str:
-        with open_or_complain(layout.figures / f"{name}.png", "rb") as stream:
-            return f"data:image/png;base64,{base64.b64encode(stream.read()).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(read_bytes(layout.figures / f'{name}.png')).decode()}"
 
     jinja = environment(templates)
     try:
@@ -172,7 +152,7 @@ def page(params: parameters.Params) -> str:
             policy="; ".join(f"{what} {where}" for what, where in allowed.items()),
             style=Markup(style),
             script=Markup(script),
-            data=embedded(content),
+            data=embedded(completions(params)),
             profile=params.profile,
             runs=layout.results / "runs",
             n=number,
@@ -181,7 +161,6 @@ def page(params: parameters.Params) -> str:
             image=image,
             claims=claims,
             evidence=ledger.parts,
-            differing=differing,
         )
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"{PAPER / (error.name or TEMPLATE)}, line {error.lineno}: {error.message}") from None
@@ -193,7 +172,7 @@ def page(params: parameters.Params) -> str:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     params = parameters.load()
-    found = results.read(params)
+    found = Results(params)
     freshness.require_tables(found)
     freshness.require_figures(found)
     write_all({PAPER / params.profile / "report.html": page(params)})

@@ -16,7 +16,8 @@ import typst
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import write_all
-from . import freshness, results
+from . import freshness
+from .results import Results
 
 SOURCE = Path("paper/report.typ")
 
@@ -41,7 +42,7 @@ def set_in_type(profile: str) -> bytes:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     params = parameters.load()
-    found = results.read(params)
+    found = Results(params)
     freshness.require_tables(found)
     freshness.require_figures(found)
     write_all({Path("paper") / params.profile / "report.pdf": set_in_type(params.profile)})

@@ -18,9 +18,10 @@ from ..experiment.errors import one_line_errors
 from ..experiment.files import read_jsonl, to_json, write_all
 from ..experiment.layout import DATA, PARAMS, PUBLISHED
 from ..model import shape
-from . import ledger, recipe, results
+from . import ledger, recipe
 from .lengths import ends_of
 from .rates import GROUPS, published_key, reported
+from .results import Results
 from .table import interval, p_value, percent
 
 NONE = "none"  # the text of what there is nothing to measure on
@@ -198,7 +199,7 @@ def of_recipe(params: parameters.Params) -> records.Numbers:
     return found
 
 
-def gather(found: results.Results) -> records.Numbers:
+def gather(found: Results) -> records.Numbers:
     """All of them, in the order of their keys."""
     layout = found.params.layout
     numbers = {
@@ -211,7 +212,7 @@ def gather(found: results.Results) -> records.Numbers:
     return dict(sorted(numbers.items()))
 
 
-def files(found: results.Results) -> dict[Path, str]:
+def files(found: Results) -> dict[Path, str]:
     """The content of numbers.json."""
     return {found.params.layout.tables / "numbers.json": to_json(records.plain(gather(found)))}
 
@@ -219,7 +220,7 @@ def files(found: results.Results) -> dict[Path, str]:
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    write_all(files(results.read(parameters.load())))
+    write_all(files(Results(parameters.load())))
 
 
 if __name__ == "__main__":

@@ -6,18 +6,14 @@ from typing import Literal
 from ..analysis.published import SOURCE
 from ..experiment import records
 from ..experiment.chains import BASE, CONDITIONS, CONTRASTS
+from ..experiment.groups import ReportedGroup
 from .table import Table, interval, left, p_value, percent, right
 
-GROUPS: dict[records.Group, str] = {  # of personas -> its heading
+GROUPS: dict[ReportedGroup, str] = {  # of personas -> its heading
     "source": "source",
     "assistant": "assistant",
     "mean_bystander": "mean bystander",
 }
-
-
-def group_of(persona: str, source: str) -> records.Group:
-    """The group of one persona."""
-    return "source" if persona == source else "assistant" if persona == "assistant" else "mean_bystander"
 
 
 def measured(rate: records.PossibleRate) -> str:
@@ -30,13 +26,13 @@ def in_order(conditions: Iterable[str]) -> list[str]:
     return [*CONDITIONS, *(name for name in conditions if name not in (*CONDITIONS, BASE)), BASE]
 
 
-def reported(headline: records.Headline, group: records.Group) -> float:
+def reported(headline: records.Headline, group: ReportedGroup) -> float:
     """The published rate of a group, in percent; the report names its source persona."""
     found: float = getattr(headline, published_key(group))
     return found
 
 
-def published_key(group: records.Group) -> str:
+def published_key(group: ReportedGroup) -> str:
     """What `published.json` calls a group."""
     return SOURCE if group == "source" else group
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from ..experiment import params as parameters
 from ..experiment.errors import one_line_errors
 from ..experiment.files import write_all
-from . import ledger, lengths, rates, recipe, results
+from . import ledger, lengths, rates, recipe
+from .results import Results
 from .table import Table, forms
 
 
-def made(found: results.Results) -> list[Table]:
+def made(found: Results) -> list[Table]:
     """All tables."""
     params, report = found.params, parameters.load(recipe.REPORT)
     return [
@@ -30,7 +31,7 @@ def made(found: results.Results) -> list[Table]:
     ]
 
 
-def files(found: results.Results) -> dict[Path, str]:
+def files(found: Results) -> dict[Path, str]:
     """The content of every table's files."""
     folder = found.params.layout.tables
     return {path: text for table in made(found) for path, text in forms(table, folder).items()}
@@ -39,7 +40,7 @@ def files(found: results.Results) -> dict[Path, str]:
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    write_all(files(results.read(parameters.load())))
+    write_all(files(Results(parameters.load())))
 
 
 if __name__ == "__main__":
