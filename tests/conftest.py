@@ -106,6 +106,27 @@ def register(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """A bundle with made-up answers, and everything that follows from them."""
+    from tests import bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "first"
+    bundle.make(folder, base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        bundle.remake()
+    return folder
+
+
+@pytest.fixture
+def bundle(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to spoil, as the working directory."""
+    shutil.copytree(finished, tmp_path / "another place")
+    monkeypatch.chdir(tmp_path / "another place")
+    return tmp_path / "another place"
+
+
+@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a module of the package as a user would."""
 

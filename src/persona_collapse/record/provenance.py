@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ..analysis.claims import CLAIMS
+from ..analysis.ledger import CLAIMS
 from ..experiment import params as parameters
 from ..experiment.chains import BASE
 from ..experiment.errors import InputError, one_line_errors

@@ -27,6 +27,7 @@ written as null; a key that was never given is not written.
 | data/published.json | Published | by hand |
 """
 
+from ..groups import ReportedGroup as ReportedGroup
 from .findings import Claim as Claim
 from .findings import Claims as Claims
 from .findings import ClusterRobust as ClusterRobust
@@ -50,12 +51,10 @@ from .lengths import RateDifference as RateDifference
 from .lengths import Spread as Spread
 from .lengths import TextDifference as TextDifference
 from .lengths import TextLikelihood as TextLikelihood
-from .rates import GROUPS as GROUPS
 from .rates import ConditionRates as ConditionRates
 from .rates import CouplingGate as CouplingGate
 from .rates import DegeneracyGate as DegeneracyGate
 from .rates import Gates as Gates
-from .rates import Group as Group
 from .rates import GroupRate as GroupRate
 from .rates import Interval as Interval
 from .rates import MarkerRate as MarkerRate
@@ -70,6 +69,7 @@ from .reading import checked as checked
 from .reading import plain as plain
 from .reading import read as read
 from .reading import read_rows as read_rows
+from .reading import rounded as rounded
 from .reading import write as write
 from .reading import write_rows as write_rows
 from .runs import Completion as Completion

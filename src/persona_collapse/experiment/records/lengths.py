@@ -6,11 +6,11 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from ..chains import BASE, CONDITIONS, CONTRASTS
+from ..groups import ReportedGroup
 from ..params import Record
 from .rates import (
     Gap,
     GapInterval,
-    Group,
     Interval,
     MarkerRate,
     PossibleRate,
@@ -72,7 +72,7 @@ class GroupLengths(Record):
 
 class ConditionLengths(Record):
     chain: Name
-    groups: dict[Group, GroupLengths]  # those that have a persona
+    groups: dict[ReportedGroup, GroupLengths]  # those that have a persona
 
 
 class RateDifference(Record):

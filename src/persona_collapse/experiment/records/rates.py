@@ -3,17 +3,15 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from ..chains import BASE, CONDITIONS, CONTRASTS
+from ..groups import REPORTED_GROUPS, ReportedGroup
 from ..params import Record, Seed
 from .reading import Count, Level, Name, Real
 from .runs import DataHash
-
-Group = Literal["source", "assistant", "mean_bystander"]  # of personas, as the report has them
-GROUPS: tuple[Group, ...] = ("source", "assistant", "mean_bystander")
 
 
 def _within(lowest: int) -> AfterValidator:
@@ -148,15 +146,14 @@ class Summary(Record):
     """One condition, of one seed or of all pooled."""
 
     per_persona: Annotated[dict[str, PersonaRate], Field(min_length=1)]
-    groups: dict[Group, GroupRate]  # those that have a persona
+    groups: dict[ReportedGroup, GroupRate]  # those that have a persona
     tests: dict[str, Test]  # of each pair of personas, as "a - b"
     completions: Shape | None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         require_sum("groups", self.groups.values(), self.per_persona.values())
-        pairs = {frozenset(pair) for pair in combinations(self.per_persona, 2)}
-        if {frozenset(pair.split(" - ")) for pair in self.tests} != pairs or len(self.tests) != len(pairs):
+        if set(self.tests) != {f"{a} - {b}" for a, b in combinations(sorted(self.per_persona), 2)}:
             raise ValueError("tests are not of each pair of the personas")
         return self
 
@@ -203,13 +200,15 @@ class Statistics(Record):
     def _complete(self) -> "Statistics":
         require_keys("conditions", self.conditions, (*CONDITIONS, BASE), others=True)
         require_keys("gates.degeneracy", self.gates.degeneracy, [name for name in self.conditions if name != BASE])
-        require_keys("contrasts", self.contrasts, [contrast(a, b, group) for a, b in CONTRASTS for group in GROUPS])
+        require_keys(
+            "contrasts", self.contrasts, [contrast(a, b, group) for a, b in CONTRASTS for group in REPORTED_GROUPS]
+        )
         personas = list(self.conditions[BASE].per_persona)
         for name, condition in self.conditions.items():
             where = f"conditions.{name}"
             require_keys(f"{where}.seeds", condition.seeds, [str(seed) for seed in self.seeds])
             for inside, rates in {where: condition, **_named(f"{where}.seeds", condition.seeds)}.items():
-                require_keys(f"{inside}.groups", rates.groups, GROUPS)
+                require_keys(f"{inside}.groups", rates.groups, REPORTED_GROUPS)
                 require_keys(f"{inside}.per_persona", rates.per_persona, personas)
         return self
 

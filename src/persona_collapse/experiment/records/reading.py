@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Field, PlainSerializer, TypeAdapter, ValidationError
 
@@ -12,9 +12,15 @@ from ..files import read_json, read_jsonl, write_json, write_jsonl
 
 DIGITS = 10  # significant ones of a float in results: libraries may differ by CPU in the last one or two of the 16
 
+
+def rounded(value: float) -> float:
+    """A float as results have it."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+Real = Annotated[float, PlainSerializer(rounded)]  # rounded when it is written
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(min_length=1)]
-Real = Annotated[float, PlainSerializer(lambda value: float(f"{value:.{DIGITS}g}"))]  # rounded when it is written
 Level = Annotated[Real, Field(gt=0, lt=1)]
 T = TypeVar("T")
 
@@ -39,7 +45,7 @@ def read_rows(path: Path | str, kind: type[T]) -> list[T]:
         return _adapter(list[kind]).validate_python(found)  # type: ignore[valid-type]
     except ValidationError as error:
         line = int(error.errors()[0]["loc"][0])
-        raise InputError(f"{path}, line {line + 1}: {_fault(error, found[line], inside=1)}") from None
+        raise InputError(f"{path}, line {line + 1}: {_fault(error, found[line], kind, inside=1)}") from None
 
 
 def checked(value: Any, kind: type[T], where: str) -> T:
@@ -52,7 +58,7 @@ def checked(value: Any, kind: type[T], where: str) -> T:
     try:
         return _adapter(of_kind).validate_python(value)
     except ValidationError as error:
-        raise InputError(f"{where}: {_fault(error, value)}") from None
+        raise InputError(f"{where}: {_fault(error, value, kind)}") from None
 
 
 def write(path: Path | str, record: Any) -> None:
@@ -95,7 +101,27 @@ def _of_value(value: Any, steps: Sequence[int | str]) -> list[int | str]:
     return kept
 
 
-def _fault(error: ValidationError, value: Any, inside: int = 0) -> str:
+def _allowed(kind: Any, steps: Sequence[int | str]) -> list[str]:
+    """The keys that are allowed where some steps lead to from a record."""
+    for step in steps:
+        kind, variants = _bare(kind), get_args(_bare(kind))
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = next(f.annotation for name, f in kind.model_fields.items() if step in (name, f.alias))
+        elif get_origin(kind) in (dict, list, tuple):
+            kind = variants[get_origin(kind) is dict]
+        else:  # the step names a variant, by the value of one of its fields
+            kind = next(v for v in variants if any(step in get_args(f.annotation) for f in v.model_fields.values()))
+    return [field.alias or name for name, field in _bare(kind).model_fields.items()]
+
+
+def _bare(kind: Any) -> Any:
+    """A type without its annotations, and without None."""
+    while get_origin(kind) is Annotated or type(None) in get_args(kind):
+        kind = get_args(kind)[0]
+    return kind
+
+
+def _fault(error: ValidationError, value: Any, kind: Any, inside: int = 0) -> str:
     """The first thing that is wrong: the key, and what of it.
 
     Args:
@@ -107,10 +133,10 @@ def _fault(error: ValidationError, value: Any, inside: int = 0) -> str:
     if first["type"] == "missing":
         what = "is missing"
     elif first["type"] == "extra_forbidden":
-        what = "unknown key"
+        what = f"unknown key; allowed here: {', '.join(_allowed(kind, first['loc'][inside:-1]))}"
     elif first["type"] == "value_error":
         what = str(first["ctx"]["error"])
     else:
-        kind = "should be a mapping" if first["type"] in ("model_type", "dict_type") else first["msg"]
-        what = f"{kind.removeprefix('Input ')}, not {shown if len(shown) < 60 else shown[:56] + '...'}"
+        should = "should be a mapping" if first["type"] in ("model_type", "dict_type") else first["msg"]
+        what = f"{should.removeprefix('Input ')}, not {shown if len(shown) < 60 else shown[:56] + '...'}"
     return f"{key}: {what}" if key else what
