@@ -12,7 +12,7 @@ from .files import read_yaml
 from .layout import PARAMS, Layout
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
@@ -122,6 +122,7 @@ class Phases(Record):
 class Pipeline(Record):
     """The phases and chains of `conditions` by their form, which is what dvc.yaml makes stages of."""
 
+    sft: Names  # all SFT phases
     first: Names  # SFT phases on the untrained model
     alone: Names  # chains of one phase that are conditions
     coupled: Names  # SFT phases that coupling follows
