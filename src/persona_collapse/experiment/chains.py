@@ -35,7 +35,7 @@ def forms(conditions: Iterable[str]) -> dict[str, list[str]]:
     """What the chains of some conditions are made of, by form: what dvc.yaml makes stages of.
 
     Returns:
-        `sft`: all SFT phases; `first`: those on the untrained model; `alone`: chains of one phase; `coupled`: SFT phases
+        `sft`: all SFT phases; `first`: those on the untrained model; `alone`: chains of one phase; `coupled`: phases
         that coupling follows; `after`: SFT phases that follow coupling. Each once, in the order of the conditions.
 
     Raises:
