@@ -241,6 +241,12 @@ def test_make_takes_no_other_environment_that_is_active(ready, run, tmp_path):
     assert made.stdout.startswith("dvc repro --single-item results")
 
 
+def test_too_little_memory_is_one_line(ready, run):
+    limited = "ulimit -v 4000000; exec bin/stage"
+    refused(run(ready, "sh", "-c", f"{limited} training.train --seed 42"), "5 GiB of memory", "3906 MiB (ulimit -v)")
+    assert run(ready, "sh", "-c", f"{limited} hello").returncode == 0
+
+
 def without_a_name(*command: str) -> list[str]:
     """A command as a user who has no entry in passwd, and is not root."""
     return ["unshare", "--user", "--map-user=54321", "--map-group=54321", *command]
