@@ -57,7 +57,7 @@ def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def with_adapter(weights: PreTrainedModel, **lora: float) -> PeftModel:
     """A model with a LoRA adapter that does something, where a new one does nothing."""
-    config = LoraConfig(r=4, target_modules=PROJECTIONS, task_type="CAUSAL_LM", **lora)
+    config = LoraConfig(**{"r": 4, "target_modules": PROJECTIONS, "task_type": "CAUSAL_LM", **lora})
     adapter = get_peft_model(weights, config)
     for name, parameter in adapter.named_parameters():
         if "lora_B" in name:
