@@ -6,7 +6,7 @@ set -euo pipefail
 # Tests that write nothing into the repository, which is mounted read-only and without what git ignores. The quick ones
 # load no model.
 quick=(params files data statistics claims report diagnosis image)
-slow=(fetch generate numerics)
+slow=(fetch native numerics)
 
 refused() {
   local reason=$1 said
