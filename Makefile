@@ -114,7 +114,7 @@ test: ready ## run the tests
 	@bin/python -m pytest
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
-	@bin/python -m pytest --commands tests/test_documents_commands.py
+	@COMMANDS=1 bin/python -m pytest -s tests/test_documents_commands.py
 
 lint: ready ## ruff, mypy
 	@bin/python -m ruff check . && bin/python -m ruff format --check . && bin/python -m mypy src

@@ -1,6 +1,6 @@
 """The bundle runs in its own environment and in nothing else, and making that environment never costs the one in use.
 
-The bundle here is this one's scripts and Makefile around packages of a few lines, so that pip is quick and needs no index.
+The bundle here is this one's scripts and Makefile around packages of a few lines: pip is quick and needs no index.
 """
 
 import hashlib
@@ -106,11 +106,16 @@ def unmade(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Run a command in a folder, with an environment of which only PATH is anybody's, and its python3 the one of here."""
+    """Run a command in a folder, with nothing of this environment; python3 is the Python that these tests run on."""
     here = tmp_path_factory.mktemp("here")
     (here / "bin").mkdir()
     (here / "bin/python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
-    common = {"PATH": f"{here}/bin:/usr/bin:/bin", "HOME": str(here), "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"}
+    common = {
+        "PATH": f"{here}/bin:/usr/bin:/bin",
+        "HOME": str(here),
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
 
     def run(folder: Path, *command: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
         environment = {**common, "PIP_FIND_LINKS": "wheels", **more}
@@ -241,6 +246,12 @@ def test_make_takes_no_other_environment_that_is_active(ready, run, tmp_path):
     assert made.stdout.startswith("dvc repro --single-item results")
 
 
+def test_too_little_memory_is_one_line(ready, run):
+    limited = "ulimit -v 4000000; exec bin/stage"
+    refused(run(ready, "sh", "-c", f"{limited} training.train --seed 42"), "5 GiB of memory", "3906 MiB (ulimit -v)")
+    assert run(ready, "sh", "-c", f"{limited} hello").returncode == 0
+
+
 def without_a_name(*command: str) -> list[str]:
     """A command as a user who has no entry in passwd, and is not root."""
     return ["unshare", "--user", "--map-user=54321", "--map-group=54321", *command]
@@ -321,7 +332,9 @@ def test_interrupted_while_it_is_made_the_old_environment_works(bundle, run, tmp
     lock = bundle / "requirements/cpu.txt"
     good = lock.read_text()
     lock.write_text(good + "# another\n")
-    (tmp_path / "slow").write_text('#!/bin/sh\nfor last; do :; done\ncase $* in *venv*) mkdir "$last"; sleep 60;; esac\n')
+    (tmp_path / "slow").write_text(
+        '#!/bin/sh\nfor last; do :; done\ncase $* in *venv*) mkdir "$last"; sleep 60;; esac\n'
+    )
     (tmp_path / "slow").chmod(0o755)
     command = subprocess.Popen(["make", "setup", f"PYTHON={tmp_path}/slow"], cwd=bundle, start_new_session=True)
     while not (bundle / ".venv.new").exists():
@@ -419,7 +432,7 @@ ASKED = [*ALLOWED, "EVALUATE", "KEY", "CPUS", "GPU", "PARTS", "IMAGE", "WHEELS",
 
 @pytest.mark.parametrize("target", ["trace", "reproduce", "plan", "profile", "image", "prove", "bench", "setup"])
 def test_no_value_given_to_make_is_run(ready, run, target):
-    """All of them at once, and once with those that are checked as they should be, so that more of the recipe is run."""
+    """All at once, and again with right values for those that are checked, so that more of the recipe is run."""
     for allowed in ({}, ALLOWED):
         run(ready, "make", target, *(f"{name}={allowed.get(name, HOSTILE)}" for name in ASKED))
     assert not (ready / "bad").exists()
@@ -433,7 +446,9 @@ def test_a_key_arrives_as_it_was_typed(ready, run):
 # ---- make ----
 
 
-@pytest.mark.parametrize("target", ["tables", "figures", "paper", "site", "page", "trace", "verify", "test", "record", "prove"])
+@pytest.mark.parametrize(
+    "target", ["tables", "figures", "paper", "site", "page", "trace", "verify", "test", "record", "prove"]
+)
 def test_another_profile_is_refused_in_one_line_by_what_works_on_the_active_one(ready, run, target):
     answer = run(ready, "make", target, "PROFILE=qwen7b")
     refused(answer, "PROFILE=qwen7b, but params.yaml is smollm2", "make profile PROFILE=qwen7b")
@@ -471,7 +486,17 @@ def test_no_setting_of_git_changes_a_byte_of_a_checkout(run, tmp_path):
             (source / name).write_bytes(lines)
         if kept:
             shutil.copy(ROOT / ".gitattributes", source)
-        windows = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", "-c", "user.name=a", "-c", "user.email=a@b"]
+        windows = [
+            "git",
+            "-c",
+            "core.autocrlf=true",
+            "-c",
+            "core.eol=crlf",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+        ]
         for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "all"]):
             assert run(source, *windows, *command).returncode == 0
         assert run(source, *windows, "clone", "--quiet", str(source), str(clone)).returncode == 0
