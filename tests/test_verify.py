@@ -359,11 +359,11 @@ def test_another_lock_can_be_compared_with(bundle, say):
         (
             locked(lambda stages: stages["tables@smollm2"].pop("cmd")),
             "dvc.lock: stages.tables@smollm2.cmd: required key not provided",
-        ),
+        ),  # noqa: E501
         (
             locked(lambda stages: stages["tables@smollm2"]["outs"][0].update(path="../../etc/passwd")),
             "not a path inside the bundle",
-        ),
+        ),  # noqa: E501
     ],
 )
 def test_a_damaged_file_is_one_line_that_names_it(bundle, say, break_it, named):
