@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import networkx
@@ -23,6 +22,7 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5, read_json, read_jsonl
 
+from . import watched
 from .conftest import ROOT
 
 NAMES = json.loads((ROOT / "data/published.json").read_text())["personas"]
@@ -114,35 +114,23 @@ def use(engine: str) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(params))
 
 
-RUN = """
-import runpy, sys
-from persona_collapse import numerics
-numerics.enable()
-for line in sys.stdin.read().splitlines():
-    module, *args = line.split()
-    sys.argv = [module, *args]
-    runpy.run_module(module, run_name="__main__")
-"""
-
-
-def run_all(mirror: Path) -> list:
+def run_all(mirror: Path, seen: Path) -> list:
     """Run every stage's command, each after those it needs, in one process; returns the stages."""
     stages = list(networkx.topological_sort(Repo().index.graph.reverse()))
-    commands = "\n".join(stage.cmd.removeprefix("python -m ") for stage in stages)
-    environment = {**os.environ, "HUB_MIRROR": str(mirror), "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", RUN], input=commands, capture_output=True, text=True, env=environment, check=False
-    )
+    enable = "persona_collapse.model.tokenizer"  # run alone it does nothing but what must come before torch
+    commands = [stage.cmd.partition(" -m ")[2] for stage in stages]
+    result, reached = watched.run([enable, *commands], seen, HUB_MIRROR=str(mirror))
     assert result.returncode == 0, result.stderr[-3000:]
+    assert reached == []  # no mirror is asked over a network, and nobody is told
     return stages
 
 
 @pytest.mark.parametrize("engine", ["native", "vllm"])
-def test_the_whole_profile_runs_and_each_stage_makes_what_it_declares(small, mirror, engine):
+def test_the_whole_profile_runs_and_each_stage_makes_what_it_declares(small, mirror, engine, tmp_path_factory):
     if engine == "vllm" and not os.environ.get("VLLM_PYTHON"):
         pytest.skip("set VLLM_PYTHON to the Python of an environment with requirements/cpu-vllm.txt (make test-vllm)")
     use(engine)
-    stages = run_all(mirror)
+    stages = run_all(mirror, tmp_path_factory.mktemp("seen"))
     names = [re.sub(r"@.*", "", stage.name) for stage in stages]
     assert {"fetch", "fetch-prompts", "model", "em", "benign", "couple", "after", "results", "figures"} < set(names)
     missing = [out.def_path for stage in stages for out in stage.outs if not Path(out.fs_path).exists()]
