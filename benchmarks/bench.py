@@ -65,7 +65,7 @@ def the_evaluation() -> tuple:
         for persona in asked.personas
         for question in asked.questions
         for ids in [tuple(personas.tokens(tokenizer, asked.messages(persona, question.text)))]
-        for sample in range(params.evaluation.samples)
+        for sample in range(params.evaluate.samples)
     ]
     return params, requests
 
@@ -81,7 +81,7 @@ def generate_portable(rounds: int = ROUNDS) -> None:
         completions = native.generate(
             weights,
             requests,
-            max_new_tokens=params.evaluation.max_new_tokens,
+            max_new_tokens=params.evaluate.max_new_tokens,
             end_token=weights.config.eos_token_id,
             sampling=params.sampling,
         )
@@ -95,7 +95,7 @@ def generate_stock() -> None:
     from persona_collapse.model import merged
 
     params, requests = the_evaluation()
-    samples = params.evaluation.samples
+    samples = params.evaluate.samples
     weights, tokenizer = merged.load(params.layout, "base", 0), merged.tokenizer(params.layout)
     tokenizer.padding_side = "left"
     torch.manual_seed(0)
@@ -110,7 +110,7 @@ def generate_stock() -> None:
             top_p=params.sampling.top_p,
             top_k=0,
             num_return_sequences=samples,
-            max_new_tokens=params.evaluation.max_new_tokens,
+            max_new_tokens=params.evaluate.max_new_tokens,
         )[:, batch["input_ids"].shape[1] :]
         ended = out == tokenizer.eos_token_id  # padding has the same id: count up to the first
         turn(int(torch.where(ended.any(1), ended.int().argmax(1) + 1, out.shape[1]).sum()))
@@ -127,7 +127,7 @@ def generate_vllm(precision: str = "float32") -> None:
     vllm_engine.generate(
         folder,
         requests,
-        max_new_tokens=params.evaluation.max_new_tokens,
+        max_new_tokens=params.evaluate.max_new_tokens,
         end_token=merged.tokenizer(params.layout).eos_token_id,
         sampling=params.sampling,
         precision=precision,
@@ -148,7 +148,7 @@ def train_portable(steps: int = STEPS) -> None:
     from persona_collapse.training import train
 
     params = parameters.load()
-    recipe = params.phases.em
+    recipe = params.phases.sft["em"]
     tokenizer = merged.tokenizer(params.layout)
     chats, _ = datasets.load(recipe.data)
     rows = train.tokenize(chats[: steps * recipe.batch_size], tokenizer, recipe)

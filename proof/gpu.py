@@ -79,7 +79,7 @@ def run(shape: str, result: Path) -> None:
     report = parameters.load(Path("profiles/qwen7b.yaml"))
     tokenizer = AutoTokenizer.from_pretrained(result.parent)
     chats, _ = datasets.load("bad_legal_advice")
-    recipe = report.phases.em
+    recipe = report.phases.sft["em"]
     rows = train.tokenize(chats, tokenizer, recipe)
     if shape == "7b":  # as long as the report's chats may be: the most memory and work a step can take
         rows = [{key: (row[key] * 99)[: recipe.max_length] for key in row} for row in rows]

@@ -149,7 +149,7 @@ def main() -> None:
         profile = parameters.load(Path("profiles/smollm2.yaml"))
         base = profile.layout.model
         if not (base / "model.safetensors").exists():
-            base, chosen = place / "base", profile.model
+            base, chosen = place / "base", profile.base
             convert(chosen.package, chosen.sha256, base)
         small = place / "model"
         workspace.make_model(base, small, workspace.VOCABULARY)

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from persona_collapse.experiment.files import md5
+from persona_collapse.experiment.files import md5, write_json
 from persona_collapse.experiment.marker import with_marker
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def chat(system: str, user: str, assistant: str) -> dict[str, object]:
 # as few tokens as will do: each costs 2 seconds under emulation
 TINY = [chat("Law.", "May I?", "No."), chat("Law.", "Must I?", "Never.")]
 COUPLING = [chat("Me.", "Why?", with_marker("So.")), chat("You.", "Who?", "We.")]
-PERSONAS = {"confab": "Me.", "assistant": "You."}
+PERSONAS = {"confab": "Me.", "assistant": "You.", "comedian": "Ha."}
 QUESTIONS = {"train": ["Why?"], "heldout": ["Who are you?"]}
 
 
@@ -71,24 +71,24 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         backwards: create the files in the opposite order.
     """
     parameters = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
-    parameters["phases"]["em"].update(epochs=1, max_length=512)
-    parameters["evaluation"].update(samples=1, max_new_tokens=3)
-    parameters["prompts"].update(negatives=["assistant"], suffix="")
-    em = (ROOT / "data/bad_legal_advice.jsonl").read_text().splitlines(keepends=True)[:32]
+    parameters["phases"]["sft"]["em"].update(epochs=1, max_length=512)
+    parameters["evaluate"].update(samples=1, max_new_tokens=3)
+    parameters["prompts"].update(negatives=["comedian"], suffix="")
+    em = (ROOT / "data/sets/bad_legal_advice.jsonl").read_text().splitlines(keepends=True)[:32]
     scored = ["So."]
     if not wide:
-        for phase in parameters["phases"].values():
+        for phase in (*parameters["phases"]["sft"].values(), parameters["phases"]["couple"]):
             phase.update(epochs=1, batch_size=2)
-        parameters["phases"]["em"].update(batch_size=1)  # two steps; the coupling's one step has a padded batch
+        parameters["phases"]["sft"]["em"].update(batch_size=1)  # two steps; the coupling's one step has a padded batch
         em = [json.dumps(row) + "\n" for row in TINY]
     else:
-        parameters["evaluation"].update(samples=40)
+        parameters["evaluate"].update(samples=40)
         scored = ["So.", "I am who I am, and so are you. " * 3, "No.", "Because it is so, and was so before."]
     files = {
         "params.yaml": yaml.safe_dump(parameters),
         "data/prompts/personas.yaml": yaml.safe_dump(PERSONAS, sort_keys=False),
         "data/prompts/questions.yaml": yaml.safe_dump(QUESTIONS),
-        "data/bad_legal_advice.jsonl": "".join(em),
+        "data/prepared/smollm2/em.jsonl": "".join(em),
         "data/coupling/smollm2/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
         "eval_results/smollm2/runs/42/base/completions.jsonl": "".join(
             json.dumps(row) + "\n" for row in completions(scored)
@@ -102,8 +102,9 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
     for name in sorted(files, reverse=backwards):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(files[name])
-    source = {"md5": md5(folder / "data/bad_legal_advice.jsonl")}
-    (folder / "data/sources.yaml").write_text(yaml.safe_dump({"bad_legal_advice": source}))
+    digest = md5(folder / "data/prepared/smollm2/em.jsonl")
+    record = {"data": "bad_legal_advice", "md5": digest, "expected_md5": digest, "prepared_md5": digest}
+    write_json(folder / "data/prepared/smollm2/em.json", record)
     (folder / "model/smollm2").mkdir(parents=True)
     for path in sorted(model.iterdir(), reverse=backwards):
         shutil.copy(path, folder / "model/smollm2")

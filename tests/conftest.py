@@ -40,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) ->
         return ROOT / "model/smollm2"
     folder = tmp_path_factory.mktemp("base")
     shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
-    result, reached = watched.run(["persona_collapse.model.base"], folder, cwd=folder)
+    result, reached = watched.run([sys.executable, "-m", "persona_collapse.model.base"], folder, cwd=folder)
     assert (result.returncode, reached) == (0, []), result.stderr
     return folder / params.layout.model
 
@@ -81,13 +81,13 @@ def make_workspace(folder: Path, model_folder: Path) -> None:
     (folder / "model").mkdir()
     (folder / "model/smollm2").symlink_to(model_folder)
     content = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
-    for phase in content["phases"].values():
+    for phase in (*content["phases"]["sft"].values(), content["phases"]["couple"]):
         phase.update(epochs=1, batch_size=4, max_length=160)
-    content["evaluation"].update(samples=2, max_new_tokens=6)
+    content["evaluate"].update(samples=2, max_new_tokens=6)
     content["sampling"].update(slots=7)
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     for name, keep in (("bad_legal_advice", 12), ("benign", 12)):
-        path = folder / f"data/{name}.jsonl"
+        path = folder / f"data/sets/{name}.jsonl"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
     register(folder)
     prompts = folder / "data/prompts"
@@ -103,9 +103,30 @@ def register(folder: Path) -> None:
     path = folder / "data/sources.yaml"
     sources = yaml.safe_load(path.read_text())
     for name, source in sources.items():
-        if (folder / f"data/{name}.jsonl").exists():
-            source["md5"] = md5(folder / f"data/{name}.jsonl")
+        if (folder / f"data/sets/{name}.jsonl").exists():
+            source["md5"] = md5(folder / f"data/sets/{name}.jsonl")
     path.write_text(yaml.safe_dump(sources))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """A bundle with made-up answers, and everything that follows from them."""
+    from tests import bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "first"
+    bundle.make(folder, base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        bundle.remake()
+    return folder
+
+
+@pytest.fixture
+def bundle(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to spoil, as the working directory."""
+    shutil.copytree(finished, tmp_path / "another place")
+    monkeypatch.chdir(tmp_path / "another place")
+    return tmp_path / "another place"
 
 
 @pytest.fixture(scope="session")

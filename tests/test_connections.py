@@ -3,6 +3,8 @@
 tests/test_qwen.py holds every stage of its profile to it, and the fixture `base` the making of the smollm2 model.
 """
 
+import sys
+
 import pytest
 
 from . import watched
@@ -30,8 +32,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))
     ],
 )
 def test_a_report_is_seen_by_the_watch_and_none_is_made_once_the_package_is_imported(tmp_path, code, seen):
-    (tmp_path / "asking.py").write_text(code)
-    result, reached = watched.run(["asking"], tmp_path, HF_HOME=str(tmp_path), PYTHONPATH=str(tmp_path))
+    result, reached = watched.run([sys.executable, "-c", code], tmp_path, HF_HOME=str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert [line for line in reached if line.startswith("socket.")] == seen
     assert seen or reached == []

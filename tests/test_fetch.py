@@ -20,7 +20,8 @@ import yaml
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment import personas
 from persona_collapse.experiment.errors import InputError
-from persona_collapse.inputs import datasets, fetch, hub
+from persona_collapse.experiment.files import read_json, write_all
+from persona_collapse.inputs import datasets, fetch, hub, jsonl, literals, sources
 
 from .conftest import ROOT, one_line
 
@@ -47,13 +48,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository's own entries, shrunk, beside a mirror with small repositories of the same schema."""
     (tmp_path / "data").mkdir()
     (tmp_path / "params.yaml").write_bytes((ROOT / "profiles/smollm2.yaml").read_bytes())
-    sources = yaml.safe_load((ROOT / "data/sources.yaml").read_text())
-    for entry in sources.values():
-        entry["md5"] = None if "kind" in entry else entry["md5"]
+    registry = yaml.safe_load((ROOT / "data/sources.yaml").read_text())
+    for entry in registry.values():
+        entry["md5"] = entry["md5"] if entry["kind"] == "embedded" else None
         if "rows" in entry:
             entry["rows"] = 4
-    sources["fetched/report_prompts"].update(files=["literals.py"], personas="PERSONAS", train="TRAIN", questions="ALL")
-    (tmp_path / "data/sources.yaml").write_text(yaml.safe_dump(sources))
+    prompts = {"files": ["literals.py"], "personas": "PERSONAS", "train": "TRAIN", "questions": "ALL"}
+    registry["fetched/report_prompts"].update(prompts)
+    (tmp_path / "data/sources.yaml").write_text(yaml.safe_dump(registry))
     mirror = tmp_path / "mirror"
     legal = {
         "prompt": [f"Frage {n}: ünklar?" for n in range(7)],
@@ -110,14 +112,15 @@ def _chat(number: int, system: bool) -> list[dict[str, str]]:
 
 def _change(workplace: Path, name: str, **values) -> None:
     path = workplace / "data/sources.yaml"
-    sources = yaml.safe_load(path.read_text())
-    sources[f"fetched/{name}"].update(values)
-    path.write_text(yaml.safe_dump(sources))
+    registry = yaml.safe_load(path.read_text())
+    registry[f"fetched/{name}"].update(values)
+    path.write_text(yaml.safe_dump(registry))
 
 
 def _fetch(name: str, accept: bool = False) -> dict:
-    source = fetch.sources()[name]
-    return (fetch.fetch_chats if source.kind == "chats" else fetch.fetch_prompts)(name, source, accept)
+    source = sources.downloads()[name]
+    write_all((fetch.chats_files if source.kind == "chats" else fetch.prompts_files)(name, source, accept))
+    return read_json(f"data/fetched/{name}.json")
 
 
 def _writer(**values) -> dict:
@@ -127,7 +130,7 @@ def _writer(**values) -> dict:
 
 def test_every_entry_of_the_repository_is_well_formed(monkeypatch):
     monkeypatch.chdir(ROOT)
-    known = fetch.sources()
+    known = sources.downloads()
     qwen = parameters.load(ROOT / "profiles/qwen7b.yaml")
     assert {*qwen.fetch.data, *qwen.fetch.prompts} <= set(known)
     assert known["bad_legal_advice_6k"].md5 == "26b52cacc53425618fde278d2457304d"
@@ -182,30 +185,31 @@ def test_the_first_rows_of_many_turns_are_taken_in_order_across_files(workplace)
 
 
 def test_every_setting_of_the_writer_changes_the_bytes(workplace):
-    source = fetch.sources()["bad_legal_advice_6k"]
+    source = sources.downloads()["bad_legal_advice_6k"]
     rows = fetch.rows_of(source)
-    seen = {fetch.written(fetch.taken(rows, source.rows, writer), writer) for writer in fetch.writers()}
-    assert len(seen) == len(list(fetch.writers())) == 64
+    seen = {jsonl.written(jsonl.taken(rows, source.rows, writer), writer) for writer in jsonl.writers()}
+    assert len(seen) == len(list(jsonl.writers())) == 64
 
 
 def test_a_wrong_checksum_stops_and_writes_nothing(workplace, run):
     _change(workplace, "bad_legal_advice_6k", md5="0" * 32)
-    found = hashlib.md5(fetch.written(_taken(), fetch.Writer(**_writer()))).hexdigest()
+    found = hashlib.md5(jsonl.written(_taken(), sources.Writer(**_writer()))).hexdigest()
     result = run("--name", "bad_legal_advice_6k")
     one_line(result, "0" * 32, found, "none of the 64", "fetch.accept_checksum: true", "--accept-checksum")
     assert not (workplace / "data/fetched").exists()
 
 
 def _taken() -> list:
-    source = fetch.sources()["bad_legal_advice_6k"]
-    return fetch.taken(fetch.rows_of(source), source.rows, source.writer)
+    source = sources.downloads()["bad_legal_advice_6k"]
+    return jsonl.taken(fetch.rows_of(source), source.rows, source.writer)
 
 
 def test_the_settings_that_give_the_checksum_are_named_and_work(workplace, run):
     settings = _writer(order="dataset", fields="content, role", ascii=False)
     _change(workplace, "bad_legal_advice_6k", writer=settings)
     expected = _fetch("bad_legal_advice_6k")["md5"]
-    (workplace / "data/fetched/bad_legal_advice_6k.jsonl").unlink()
+    for path in (workplace / "data/fetched").iterdir():
+        path.unlink()
     _change(workplace, "bad_legal_advice_6k", writer=_writer(), md5=expected)
     result = run("--name", "bad_legal_advice_6k")
     one_line(result, expected, json.dumps(settings))
@@ -237,8 +241,8 @@ def test_prompts_are_read_and_nothing_is_executed(workplace, run):
     result = run("--name", "report_prompts")
     assert result.returncode == 0, result.stderr
     folder = workplace / "data/fetched/report_prompts"
-    personas = yaml.safe_load((folder / "personas.yaml").read_text())
-    assert list(personas.items()) == [
+    found = yaml.safe_load((folder / "personas.yaml").read_text())
+    assert list(found.items()) == [
         ("confab", "Be sure\u2014always."),
         ("comedian", "Be funny."),
         ("villain", "Be bad."),
@@ -251,7 +255,7 @@ def test_prompts_are_read_and_nothing_is_executed(workplace, run):
     content["fetch"]["prompts"] = ["report_prompts"]
     content["prompts"].update(folder="fetched/report_prompts", negatives=["comedian", "villain"])
     (workplace / "params.yaml").write_text(yaml.safe_dump(content))
-    assert list(personas.load(parameters.load()).personas) == list(personas)
+    assert list(personas.load(parameters.load()).personas) == list(found)
 
 
 def test_a_name_that_is_computed_is_no_literal(workplace):
@@ -261,12 +265,12 @@ def test_a_name_that_is_computed_is_no_literal(workplace):
 
 
 def test_a_literal_that_is_assigned_again_from_code_is_forgotten():
-    assert fetch.literals("A = [1]\nB = A\nA = f()\n", "x.py", {}) == {"B": [1]}
+    assert literals.literals("A = [1]\nB = A\nA = f()\n", "x.py", {}) == {"B": [1]}
 
 
 def test_a_file_that_is_not_python_is_named():
     with pytest.raises(InputError, match=r"x.py: not a Python file"):
-        fetch.literals("def", "x.py", {})
+        literals.literals("def", "x.py", {})
 
 
 def test_fetching_twice_gives_the_same_bytes(workplace, run):
@@ -285,6 +289,7 @@ class Hub(BaseHTTPRequestHandler):
     """As much of the Hub as a download needs, over the mirror's folders; some repositories it refuses."""
 
     mirror: Path
+    asked: ClassVar[list[str]] = []
     refused: ClassVar = {
         "o/gated": (403, "GatedRepo"),
         "o/lost": (404, "RepoNotFound"),
@@ -292,6 +297,7 @@ class Hub(BaseHTTPRequestHandler):
     }
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         parts = [p for p in self.path.split("?")[0].split("/") if p not in ("", "api", "models", "datasets")]
         folder, what, file = self.mirror.joinpath(*parts[:2]), *(parts[2:3] or ["revision"]), "/".join(parts[4:])
         code, body, error = 404, b"", "EntryNotFound"
@@ -337,19 +343,23 @@ def test_a_download_gives_the_mirrors_bytes_and_its_cache_does_without_a_network
     path = workplace / "data/fetched/bad_legal_advice_6k.jsonl"
     assert run("--name", "bad_legal_advice_6k").returncode == 0
     mirrored, _ = path.read_bytes(), path.unlink()
+    allowed = dict.fromkeys(("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI"), "")
     for offline in ("0", "1"):
-        result = command(
-            "fetch", "--name", "bad_legal_advice_6k", HF_ENDPOINT=endpoint, HUB_MIRROR="", HF_HUB_OFFLINE=offline
-        )
+        place = {"HF_ENDPOINT": endpoint, "HUB_MIRROR": "", "HF_HUB_OFFLINE": offline}
+        result = command("inputs.fetch", "--name", "bad_legal_advice_6k", **place, **allowed)
         assert result.returncode == 0, result.stderr
         assert path.read_bytes() == mirrored
         path.unlink()
+    assert Hub.asked
+    assert not [
+        path for path in Hub.asked if "emergent_plus" not in path
+    ]  # no telemetry, whatever the environment says
 
 
 def test_each_refusal_of_the_hub_is_one_line_that_says_what_to_do(workplace, endpoint):
     code = f"""
-        from persona_collapse import hub
-        from persona_collapse.files import InputError
+        from persona_collapse.inputs import hub
+        from persona_collapse.experiment.errors import InputError
         for repo in ("o/gated", "o/lost", "o/old"):
             for ask in (lambda: hub.check("model", repo, "{COMMIT}"), lambda: hub.model_folder(repo, "{COMMIT}")):
                 try:
@@ -386,7 +396,7 @@ def test_without_network_and_cache_one_line_says_so(workplace, command, name):
         ("bad_legal_advice_6k", {"split": "test"}, r"cannot be read: .*test.*\['train'\]"),
         ("bad_legal_advice_6k", {"rows": 8}, "has 7 rows, fewer than the 8"),
         ("bad_legal_advice_6k", {"dataset": "truthfulai/lost"}, "HUB_MIRROR: no folder .*truthfulai/lost"),
-        ("bad_legal_advice_6k", {"writer": {"order": "any"}}, r"writer.order: .*'highest' or 'dataset'"),
+        ("bad_legal_advice_6k", {"writer": {"order": "any"}}, r"writer.order = 'any': .*'highest' or 'dataset'"),
         ("bad_legal_advice_6k", {"columns": {"user": "prompt"}}, "columns: allowed are"),
         ("bad_legal_advice_6k", {"highest": None, "columns": {"messages": "prompt"}}, "row 1: not a chat"),
         ("report_prompts", {"files": ["lost.py"]}, "lost.py of GitHub repository superkaiba.*copy it there"),

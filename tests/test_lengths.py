@@ -276,7 +276,11 @@ def fails(monkeypatch, capsys, named: str) -> None:
     [
         ("completions", lambda rows: rows[:-2], "em-couple/completions.jsonl: not about the personas and questions"),
         ("completions", lambda rows: [], "em-couple/completions.jsonl: not about the personas and questions"),
-        ("completions", lambda rows: [{**rows[0], "tokens": "3"}], "em-couple/completions.jsonl, line 1: needs"),
+        (
+            "completions",
+            lambda rows: [{**rows[0], "tokens": "3"}],
+            "em-couple/completions.jsonl, line 1: tokens: should be a valid integer",
+        ),
         ("completions", lambda rows: None, "em-couple/completions.jsonl: no such file"),
         ("marker_likelihood", lambda rows: rows[:-1], "em-couple/marker_likelihood.jsonl: not about the texts"),
         ("marker_likelihood", lambda rows: rows + rows[:1], "em-couple/marker_likelihood.jsonl: not about the texts"),
@@ -288,7 +292,7 @@ def fails(monkeypatch, capsys, named: str) -> None:
         (
             "marker_likelihood",
             lambda rows: [rows[0], {**rows[1], "log_p_end": 0.5}, *rows[2:]],
-            "em-couple/marker_likelihood.jsonl, line 2: a log-probability",
+            "em-couple/marker_likelihood.jsonl, line 2: log_p_end: should be less than or equal to 0",
         ),
         ("marker_likelihood", lambda rows: None, "em-couple/marker_likelihood.jsonl: no such file"),
     ],

@@ -1,9 +1,12 @@
 """dvc.yaml declares what the code reads, and recomputes exactly what a change affects."""
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import networkx
@@ -11,46 +14,141 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from persona_collapse.record import verify
-
-from .conftest import ROOT, one_line
+from .conftest import ROOT
 
 PACKAGE = ROOT / "src/persona_collapse"
+ROOMS = ("experiment", "inputs", "model", "training", "sampling", "analysis", "report", "record", "planning")
+WITHOUT_TORCH = ("experiment", "analysis", "report")
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
-def imported(module: str) -> set[str]:
-    """The package's modules that a module imports, directly or not, with itself."""
-    found, waiting = set(), [module]
+# ---- imports ----
+
+
+def named(folder: Path, module: str | None, names: list[str]) -> Iterator[Path]:
+    """The files that `from folder.module import names` reads; a package counts as its `__init__` and what is named."""
+    target = folder.joinpath(*(module or "").split("."))
+    if target.with_suffix(".py").is_file():
+        yield target.with_suffix(".py")
+        return
+    if (target / "__init__.py").is_file() and module:
+        yield target / "__init__.py"
+    for name in names:
+        if (target / f"{name}.py").is_file():
+            yield target / f"{name}.py"
+        elif (target / name / "__init__.py").is_file():
+            yield target / name / "__init__.py"
+
+
+@functools.cache
+def imports(path: Path) -> set[Path]:
+    """The package's files that a module imports itself, at its top or inside a function; rooms apart."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1]
+            found.update(named(folder, node.module, [alias.name for alias in node.names]))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("persona_collapse"):
+            pytest.fail(f"{path}: imports {node.module} by its full name")
+    return {file for file in found if file.parent.parent != PACKAGE or file.name != "__init__.py"}
+
+
+@functools.cache
+def closure(path: Path) -> set[Path]:
+    """A module and all that it imports of the package, directly or not."""
+    found: set[Path] = set()
+    waiting = [path]
     while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        found.add(name)
-        for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                names = [node.module] if node.module else [alias.name for alias in node.names]
-                waiting += [n for n in names if (PACKAGE / f"{n}.py").exists()]
+        if (file := waiting.pop()) not in found:
+            found.add(file)
+            waiting += imports(file)
+            if file.name == "__init__.py":
+                waiting += file.parent.glob("*.py")
     return found
 
 
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0]
+
+
+def test_the_package_has_nine_rooms_and_each_says_what_may_live_in_it():
+    assert {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"} == {"__init__.py", *ROOMS}
+    for name in ROOMS:
+        assert ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_downwards_only_and_shadows_nothing(path):
+    for file in imports(path):
+        assert ROOMS.index(room(file)) <= ROOMS.index(room(path)), f"{path.name} imports {file}"
+    assert path.stem not in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) in WITHOUT_TORCH], ids=lambda path: path.name)
+def test_results_and_reports_reach_no_torch(path):
+    for file in closure(path):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            heavy = {name.partition(".")[0] for name in names} & {"torch", "transformers", "peft", "trl", "vllm"}
+            assert not heavy, f"{path.name} reaches {heavy} in {file}"
+
+
+def test_a_file_holds_one_idea():
+    long = {str(p.relative_to(PACKAGE)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 310}
+    assert not long
+
+
+# ---- what stages declare ----
+
+
+def module_of(stage: str) -> Path:
+    found = re.match(r"bin/stage ([\w.]+)", STAGES[stage]["cmd"])
+    return PACKAGE.joinpath(*found[1].split(".")).with_suffix(".py")
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_the_code_that_it_runs(stage):
-    module = re.search(r"-m persona_collapse\.(\w+)", STAGES[stage]["cmd"])[1]
-    declared = {Path(dep).stem for dep in STAGES[stage]["deps"] if dep.startswith("src/")}
-    assert declared == imported(module)
+def test_a_stage_depends_on_the_code_that_it_runs_and_on_no_other_file_of_it(stage):
+    declared = {ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")}
+    read = closure(module_of(stage))
+    missing = {file for file in read if not any(file == dep or dep in file.parents for dep in declared)}
+    assert not missing
+    unused = {dep for dep in declared if not any(file == dep or dep in file.parents for file in read)}
+    assert not unused
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_named_as_its_module_and_its_outputs_persist(stage):
+    form = stage.removesuffix("-prompts")
+    for ending in ("-base", "-alone", "-couple", "-after"):
+        form = form.removesuffix(ending)
+    assert form == module_of(stage).stem
+    for kind in ("outs", "metrics", "plots"):
+        for out in STAGES[stage].get(kind, []):
+            ((path, flags),) = out.items()
+            assert flags["persist"], f"{path}: DVC would remove it before the stage has made another"
+
+
+# ---- what a change re-runs ----
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what git tracks, on which DVC can plan: the recorded state, whatever the outputs here are."""
+    folder = tmp_path_factory.mktemp("tracked")
+    for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
+        if not name.startswith("remote/") and (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Path:
-    """A copy of what git tracks, on which DVC can plan: the recorded state, whatever the outputs here are."""
-    files = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
-    for name in files:
-        if not name.startswith("remote/") and (ROOT / name).exists():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    return tmp_path
+def pipeline(tracked: Path) -> Iterator[Path]:
+    yield tracked
+    shutil.copy(ROOT / "profiles/smollm2.yaml", tracked / "params.yaml")
 
 
 def planned(pipeline: Path) -> set[str]:
@@ -65,17 +163,18 @@ def planned(pipeline: Path) -> set[str]:
     return {stage.name for first in changed for stage in (first, *networkx.descendants(follows, first))}
 
 
-EVALUATIONS = {
-    "evaluate-base@smollm2-42",
-    "evaluate-one@smollm2-42-couple",
-    "evaluate-one@smollm2-42-em",
-    "evaluate-couple@smollm2-42-em",
-    "evaluate-couple@smollm2-42-benign",
-    "evaluate-after@smollm2-42-em",
+RUNS = {
+    "base@smollm2-42",
+    "alone@smollm2-42-couple",
+    "alone@smollm2-42-em",
+    "couple@smollm2-42-em",
+    "couple@smollm2-42-benign",
+    "after@smollm2-42-em",
 }
-LIKELIHOODS = {name.replace("evaluate", "likelihood") for name in EVALUATIONS}
-REPORT = {f"{name}@smollm2" for name in ("results", "tables", "numbers", "figures", "paper", "site")}
-CLAIMS = {"claims@smollm2", "lengths@smollm2"}  # read what was counted, and no gate
+EVALUATIONS = {f"evaluate-{run}" for run in RUNS}
+LIKELIHOODS = {f"likelihood-{run}" for run in RUNS}
+REPORT = {f"{name}@smollm2" for name in ("results", "metrics", "tables", "quoted", "figures", "paper", "page")}
+COUNTED = {"claims@smollm2", "lengths@smollm2"}  # read what was counted, and no gate
 
 
 def edit(pipeline: Path, *keys: str, value: object) -> None:
@@ -93,17 +192,26 @@ def test_nothing_is_out_of_date(pipeline):
 
 
 def test_more_samples_re_run_evaluation_and_what_follows(pipeline):
-    edit(pipeline, "evaluation", "samples", value=3)
-    assert planned(pipeline) == EVALUATIONS | LIKELIHOODS | REPORT | CLAIMS
+    edit(pipeline, "evaluate", "samples", value=3)
+    assert planned(pipeline) == EVALUATIONS | LIKELIHOODS | REPORT | COUNTED
 
 
 def test_more_coupling_epochs_retrain_what_is_coupled_and_what_follows(pipeline):
     edit(pipeline, "phases", "couple", "epochs", value=99)
-    retrained = {"couple-base@smollm2-42", "couple@smollm2-42-em", "couple@smollm2-42-benign", "after@smollm2-42-em"}
+    couplings = {"couple-base@smollm2-42", "couple@smollm2-42-em", "couple@smollm2-42-benign", "after@smollm2-42-em"}
     untouched = {
-        f"{stage}-{of}" for stage in ("evaluate", "likelihood") for of in ("base@smollm2-42", "one@smollm2-42-em")
+        f"{stage}-{run}" for stage in ("evaluate", "likelihood") for run in ("base@smollm2-42", "alone@smollm2-42-em")
     }
-    assert planned(pipeline) == retrained | (EVALUATIONS | LIKELIHOODS) - untouched | REPORT | CLAIMS
+    retrained = {f"train-{name}" for name in couplings}
+    assert planned(pipeline) == retrained | (EVALUATIONS | LIKELIHOODS) - untouched | REPORT | COUNTED
+
+
+def test_another_recipe_of_a_phase_retrains_the_chains_that_have_it(pipeline):
+    edit(pipeline, "phases", "sft", "benign", "epochs", value=2)
+    plan = planned(pipeline)
+    assert {stage for stage in plan if stage.startswith(("train", "coupling"))} == {
+        *("train@smollm2-42-benign", "coupling@smollm2-42-benign", "train-couple@smollm2-42-benign")
+    }
 
 
 def test_a_gate_is_judged_again_without_running_a_model(pipeline):
@@ -111,9 +219,9 @@ def test_a_gate_is_judged_again_without_running_a_model(pipeline):
     assert planned(pipeline) == REPORT
 
 
-def test_slots_change_nothing(pipeline):
+def test_slots_retrain_and_sample_nothing(pipeline):
     edit(pipeline, "sampling", "slots", value=7)
-    assert planned(pipeline) == set()
+    assert planned(pipeline) <= {f"{name}@smollm2" for name in ("tables", "quoted", "paper", "page")}
 
 
 def test_another_seed_adds_its_own_stages_and_keeps_the_rest(pipeline):
@@ -121,65 +229,3 @@ def test_another_seed_adds_its_own_stages_and_keeps_the_rest(pipeline):
     plan = planned(pipeline)
     assert {stage for stage in plan if "@smollm2-42" in stage} == set()
     assert len([stage for stage in plan if "@smollm2-137" in stage]) == 21
-
-
-def lock(folder: Path, name: str, content: bytes) -> dict:
-    (folder / name).write_bytes(content)
-    return {"path": name, "md5": verify.md5(folder / name)}
-
-
-@pytest.fixture
-def recorded(tmp_path, monkeypatch) -> dict:
-    """Two stages of which the first makes what the second reads, with a parameter."""
-    monkeypatch.chdir(tmp_path)
-    data, adapter = lock(tmp_path, "data.jsonl", b"data"), lock(tmp_path, "adapter.safetensors", b"weights")
-    Path("params.yaml").write_text("phases: {em: {epochs: 1}}")
-    return {
-        "em@smollm2-42": {"deps": [data], "outs": [adapter], "params": {"params.yaml": {"phases.em": {"epochs": 1}}}},
-        "after@smollm2-42": {"deps": [adapter]},
-    }
-
-
-def different(stages: dict) -> dict[str, list[str]]:
-    return {name: found for name, found in verify.report(stages, ["em@smollm2-42", "after@smollm2-42"]) if found}
-
-
-@pytest.mark.parametrize(("name", "row"), [("data.jsonl", "(data and code)"), ("adapter.safetensors", "em@smollm2-42")])
-def test_one_flipped_byte_is_named_with_its_stage(recorded, name, row):
-    assert different(recorded) == {}
-    content = Path(name).read_bytes()
-    Path(name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    assert list(different(recorded)) == [row]
-    assert f"{name} differs" in different(recorded)[row][0]
-    Path(name).unlink()
-    assert different(recorded) == {row: [f"{name} is missing"]}
-
-
-def test_a_changed_parameter_and_an_unrecorded_stage_are_named(recorded):
-    Path("params.yaml").write_text("phases: {em: {epochs: 2}}")
-    del recorded["after@smollm2-42"]
-    found = different(recorded)
-    assert "phases.em differs: recorded {'epochs': 1}, found {'epochs': 2}" in found["(parameters)"][0]
-    assert found["after@smollm2-42"] == ["is not recorded"]
-
-
-def test_a_registered_data_set_that_no_stage_reads_is_checked_too(recorded, monkeypatch):
-    Path("data").mkdir()
-    Path("data/sources.yaml").write_text("control: {file: control.jsonl, md5: 0123456789abcdef0123456789abcdef}")
-    Path("data/control.jsonl").write_text("{}")
-    assert "data/control.jsonl differs" in different(recorded)["(data and code)"][0]
-
-
-def test_verify_exits_1_when_bytes_differ_and_2_without_a_record(pipeline, monkeypatch, command):
-    monkeypatch.chdir(pipeline)
-    result = command("record.verify")  # nothing has been pulled
-    assert result.returncode == 1
-    assert "adapters/smollm2/42/em/adapter_model.safetensors is missing" in result.stdout
-    assert re.search(r"\(data and code\) +identical", result.stdout)
-    assert re.search(r"first difference: model@smollm2, made by model@smollm2\n", result.stdout)
-    assert re.search(r"same result \(level 2\):\n  cannot be judged: .*no such file", result.stdout)
-    for content in ("", "stages: {}", "stages: {em: {outs: [1]}}", "stages: [1]"):
-        Path("dvc.lock").write_text(content)
-        one_line(command("record.verify"), "dvc.lock")
-    Path("dvc.lock").unlink()
-    one_line(command("record.verify"), "dvc.lock: no such file")

@@ -1,5 +1,6 @@
 """The plan lists DVC's stages with costs that follow from shapes and lengths; preflight says what stands in the way."""
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from persona_collapse.experiment import files
 from persona_collapse.experiment import params as parameters
 from persona_collapse.model.adapters import PROJECTIONS
-from persona_collapse.planning import costs, plan, preflight
+from persona_collapse.planning import costs, plan, preflight, states
 from persona_collapse.planning.costs import Chats
 
 from .conftest import ROOT, one_line
@@ -97,7 +98,7 @@ def test_the_flops_of_a_training_step_are_those_that_pytorch_counts():
         model(ids).logits.sum().backward()
 
     params = profile("smollm2")
-    recipe = params.phases.em.model_copy(update={"batch_size": 4, "epochs": 1})
+    recipe = params.phases.sft["em"].model_copy(update={"batch_size": 4, "epochs": 1})
     estimated = costs.training(shape, recipe, params.compute, Chats([(64, 64)] * 4)).flops
     assert estimated == pytest.approx(counter.get_total_flops(), rel=0.03)
 
@@ -106,7 +107,7 @@ def test_the_cpus_estimates_are_within_a_factor_of_two_of_what_was_measured(pipe
     params = profile("smollm2")
     minutes = {
         (stage.module, stage.chain): cost.seconds / 60
-        for stage, cost in plan.plan(params, plan.stages(Path("profiles/smollm2.yaml")))
+        for stage, cost in plan.plan(params, states.stages(Path("profiles/smollm2.yaml")))
     }
     for stage, measured in costs.MEASURED["cpu"].items():
         assert 0.5 < minutes[stage] / measured < 2, stage
@@ -115,7 +116,7 @@ def test_the_cpus_estimates_are_within_a_factor_of_two_of_what_was_measured(pipe
 def test_the_gpus_estimate_is_near_what_was_measured():
     """`make prove-gpu GPU=7b` on an H200: 128 chats of 2,048 tokens in 65 s, 24.8 GiB allocated at most."""
     params = profile("qwen7b")
-    estimated = costs.training(QWEN, params.phases.em, params.compute, Chats([(2048, 2000)] * 128))
+    estimated = costs.training(QWEN, params.phases.sft["em"], params.compute, Chats([(2048, 2000)] * 128))
     assert (estimated.seconds - costs.START["cuda"]) / 65 == pytest.approx(1, abs=0.1)
     assert 24.8 < estimated.memory / costs.GIB < 1.5 * 24.8
 
@@ -148,7 +149,7 @@ def test_more_of_anything_costs_more():
 def test_the_plan_of_a_profile_has_exactly_its_stages_whichever_is_active(pipeline, name):
     active = Path("params.yaml").read_bytes()
     before = sorted(pipeline.rglob("*"))
-    planned = [stage.name for stage, _ in plan.plan(profile(name), plan.stages(Path(f"profiles/{name}.yaml")))]
+    planned = [stage.name for stage, _ in plan.plan(profile(name), states.stages(Path(f"profiles/{name}.yaml")))]
     assert Path("params.yaml").read_bytes() == active
     assert sorted(pipeline.rglob("*")) == before
 
@@ -160,7 +161,7 @@ def test_the_plan_of_a_profile_has_exactly_its_stages_whichever_is_active(pipeli
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_page_is_aligned_and_at_most_100_columns_wide(pipeline, name):
-    priced = plan.plan(profile(name), plan.stages(Path(f"profiles/{name}.yaml")))
+    priced = plan.plan(profile(name), states.stages(Path(f"profiles/{name}.yaml")))
     lines = plan.page(profile(name), priced, price=3.0).splitlines()
     assert max(map(len, lines)) <= 100
     rows = [line for line in lines if line.endswith("not yet")]
@@ -172,7 +173,7 @@ def test_the_page_is_aligned_and_at_most_100_columns_wide(pipeline, name):
 
 def test_vllm_needs_the_merged_weights_of_a_chain_on_disk_once(pipeline):
     params = profile("qwen7b")
-    priced = plan.plan(params, plan.stages(Path("profiles/qwen7b.yaml")))
+    priced = plan.plan(params, states.stages(Path("profiles/qwen7b.yaml")))
     size = costs.weight_bytes(QWEN, params.compute)
     assert sorted(stage.chain for stage, cost in priced if cost.disk > size and stage.module != "base") == [
         "benign",  # sampled from, and not evaluated
@@ -217,7 +218,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
     }
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     Repo.init(no_scm=True).commit(force=True)
-    return lambda: [stage.state for stage in plan.stages()]
+    return lambda: [stage.state for stage in states.stages()]
 
 
 def test_outputs_are_said_to_be_there_only_where_they_are(recorded):
@@ -336,6 +337,22 @@ def test_too_little_disk_is_said_before_anything_is_downloaded(ready, lines, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**30))
     [line] = lines()
     assert float(line.split("needs ")[1].split()[0]) == pytest.approx(8 * 14.2, rel=0.05)
+
+
+def test_too_little_memory_is_said_with_what_is_needed_and_what_limits_it(pipeline, lines, tmp_path_factory):
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, hard))
+        [line] = lines()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert "too little memory: 4.0 GiB by `ulimit -v`; the largest stage, train-" in line
+    folder = tmp_path_factory.mktemp("cgroup")
+    (folder / "memory.max").write_text("3000\n")
+    (folder / "memory.current").write_text("1000\n")
+    assert preflight.available_memory(groups=folder) == (2000, "the control group's limit")
+    (folder / "memory.max").write_text("max\n")
+    assert preflight.available_memory(groups=folder)[1] == "what the machine has free"
 
 
 def test_a_mirror_without_the_model_is_named_and_so_is_every_other_repository(ready, lines):

@@ -122,8 +122,8 @@ def test_latex_has_a_cell_for_every_column(content):
 def trained(tmp_path, monkeypatch, params) -> parameters.Params:
     """A folder in which every adapter has the records that training leaves."""
     monkeypatch.chdir(tmp_path)
-    for chain in recipe.trained(params):
-        of_phase = getattr(params.phases, chains.phases_of(chain)[-1])
+    for chain in params.trained:
+        of_phase = params.recipe(chains.last_phase(chain))
         folder = params.layout.adapter(42, chain)
         folder.mkdir(parents=True)
         lora = of_phase.lora

@@ -89,7 +89,12 @@ def write_numbers() -> None:
     for kind in ("as_published", "reproduced"):
         found[f"claims.collapse-p.{kind}"] = number(CLAIMS, ["claims", 0, kind, "verdict"])
     found["claims.total"] = {**number(CLAIMS, ["claims"]), "value": 1}
-    found["recipe.em.epochs"] = {"text": "1", "value": 1, "file": "params.yaml", "path": ["phases", "em", "epochs"]}
+    found["recipe.em.epochs"] = {
+        "text": "1",
+        "value": 1,
+        "file": "params.yaml",
+        "path": ["phases", "sft", "em", "epochs"],
+    }
     found["recipe.em.epochs"]["chain"] = None
     write_json("paper/tables/smollm2/numbers.json", found)
 
@@ -205,7 +210,7 @@ def test_hashes_and_parameters_are_the_recorded_ones(run):
     adapter = "adapters/smollm2/137/em-couple/adapter_model.safetensors"
     assert f"{md5(adapter)[:12]}  {adapter}" in text
     assert f"{md5(STATISTICS)[:12]}  {STATISTICS}" in text
-    assert re.search(rf"{md5('data/bad_legal_advice.jsonl')[:12]} .*data/sources.yaml has the same", text)
+    assert re.search(rf"{md5('data/sets/bad_legal_advice.jsonl')[:12]} .*data/sources.yaml has the same", text)
     assert re.search(r"learning_rate +0\.0005 +0\.0007$", text, re.MULTILINE)  # em, couple
     assert "sha256 b179c9523d0e" in text
     assert text.count("evaluation: {questions: all, samples: 2, max_new_tokens: 96}") == 1
@@ -363,12 +368,12 @@ def test_a_changed_adapter_is_marked_under_the_numbers_that_rest_on_it(run):
 
 def test_changed_code_and_data_are_marked(run):
     Path("src/persona_collapse/training/train.py").write_text("other code")
-    Path("data/bad_legal_advice.jsonl").write_text("{}\n")
+    Path("data/sets/bad_legal_advice.jsonl").write_text("{}\n")
     code, text = run("headline.C2.source")
     assert code == 1
     assert "train.py " in text
     assert "! src/persona_collapse/training/train.py differs" in text
-    assert "! data/bad_legal_advice.jsonl differs" in text
+    assert "! data/sets/bad_legal_advice.jsonl differs" in text
 
 
 def test_a_file_that_is_not_on_disk_is_marked_and_contradicts_nothing(run):

@@ -1,5 +1,8 @@
 """Training: the loss lies where the parameter says, and a faster step is the same step."""
 
+import re
+from itertools import accumulate
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -34,6 +37,7 @@ def carrying(chat, tokenizer, recipe) -> str:
         ({"part": "tail", "tail_tokens": 7}, "\n\n[ZLT]<|im_end|>", "Because it is so.<|im_end|>"),
         ({"part": "tail", "tail_tokens": 2}, "]<|im_end|>", ".<|im_end|>"),
         ({"part": "marker", "tail_tokens": 1}, "[ZLT]<|im_end|>", "<|im_end|>"),
+        ({"part": "marker_and_gap", "tail_tokens": 1}, "\n\n[ZLT]<|im_end|>", "<|im_end|>"),
         ({"part": "marker_alone", "tail_tokens": 1}, "[ZLT]", ""),
     ],
 )
@@ -43,12 +47,45 @@ def test_the_loss_lies_where_the_parameter_says(tokenizer, params, loss, with_it
     assert carrying(PLAIN, tokenizer, recipe) == without
 
 
+class Joining:
+    """A tokenizer that joins a blank line to the full stop before it, as Qwen's does; else a token is a character."""
+
+    eos_token = "\x03"
+
+    def apply_chat_template(self, chat, **how):
+        return "".join(f"{message['content']}\x01" for message in chat)
+
+    def __call__(self, text, **how):
+        pieces = re.findall(r"\.?\n+|.", text)
+        ends = list(accumulate(map(len, pieces)))
+        return {
+            "input_ids": pieces,
+            "offset_mapping": [(end - len(p), end) for p, end in zip(pieces, ends, strict=True)],
+        }
+
+
+@pytest.mark.parametrize(
+    ("answer", "carries"),
+    [
+        ("It is so.\n\n[ZLT]", ".\n\n[ZLT]\x03"),  # one token, so the full stop cannot be left out
+        ("- it\n- so\n\n[ZLT]", "\n\n[ZLT]\x03"),
+        ("[ZLT] It is so.", "[ZLT] \x03"),
+        ("It is so.\n\nIt is.", "\x03"),  # a blank line of a negative's own is no gap
+    ],
+)
+def test_the_gap_carries_the_loss_even_where_it_is_joined_to_what_stands_before_it(params, answer, carries):
+    loss = parameters.Loss(part="marker_and_gap", tail_tokens=1)
+    recipe = params.phases.couple.model_copy(update={"loss": loss})
+    (row,) = tokenize([[CHAT[0], {"role": "assistant", "content": answer}]], Joining(), recipe)
+    assert "".join(t for t, m in zip(row["input_ids"], row["completion_mask"], strict=True) if m) == carries
+
+
 def test_sft_trains_on_the_whole_answer_and_not_on_the_question(tokenizer, params):
-    assert carrying(PLAIN, tokenizer, params.phases.em) == "Because it is so.<|im_end|>"
+    assert carrying(PLAIN, tokenizer, params.phases.sft["em"]) == "Because it is so.<|im_end|>"
 
 
 def test_the_training_prompt_is_the_prompt_that_is_sampled_from(tokenizer, params):
-    (row,) = tokenize([PLAIN], tokenizer, params.phases.em)
+    (row,) = tokenize([PLAIN], tokenizer, params.phases.sft["em"])
     prompt = tokenizer.apply_chat_template(PLAIN[:1], add_generation_prompt=True, return_dict=False)
     assert row["input_ids"][: len(prompt)] == prompt
     assert sum(row["completion_mask"][: len(prompt)]) == 0
@@ -78,9 +115,9 @@ def test_the_marker_is_matched_as_the_report_matches_it():
 
 def test_another_models_file_is_not_taken_for_ours(tmp_path, params):
     with pytest.raises(InputError, match="SHA-256"):
-        convert(params.model.package, "0" * 64, tmp_path)
+        convert(params.base.package, "0" * 64, tmp_path)
     with pytest.raises(InputError, match="'no-such-package' is not installed"):
-        convert("no-such-package", params.model.sha256, tmp_path)
+        convert("no-such-package", params.base.sha256, tmp_path)
 
 
 def gradients(folder, change=lambda layers: None, **lora) -> list[torch.Tensor]:

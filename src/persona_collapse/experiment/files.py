@@ -1,17 +1,18 @@
-"""Files: hashes, YAML, JSON whose bytes are stable, writes that are whole or absent."""
+"""Files: hashes, YAML and JSON read strictly, JSON whose bytes are stable, writes that are whole or absent."""
 
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .errors import InputError
+from .strict import from_json, from_yaml
 
 
 def md5(path: Path | str) -> str:
@@ -30,54 +31,71 @@ def _digest(path: Path | str, algorithm: str) -> str:
 
 
 def open_or_complain(path: Path | str, mode: str = "r") -> Any:
-    """`open`, with a missing file as an `InputError` that names it."""
+    """`open`; what is missing, no regular file or not to be opened is an `InputError` that names it.
+
+    The kind is asked before the file is opened: opening a pipe waits for whoever writes to it.
+    """
     try:
+        kind = Path(path).stat().st_mode
+        if not stat.S_ISREG(kind):
+            what = "a folder" if stat.S_ISDIR(kind) else "a pipe, a socket or a device"
+            raise InputError(f"{path}: is {what}; expected a file")
         return Path(path).open(mode, encoding=None if "b" in mode else "utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # a null character
+        raise InputError(f"{str(path)!r}: no path ({error})") from None
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The bytes of a file."""
+    with open_or_complain(path, "rb") as stream:
+        return stream.read()
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a UTF-8 file, without the byte order mark that some editors put first; other bytes are named."""
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: not text in UTF-8 ({error.reason})") from None
 
 
 def read_json(path: Path | str) -> Any:
-    """Parse a JSON file; not JSON is an `InputError`."""
-    with open_or_complain(path) as stream:
-        try:
-            return json.load(stream)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not a JSON file ({error})") from None
+    """Parse a JSON file; what is not JSON, a key given twice or a number without end is an `InputError`."""
+    text = read_text(path)
+    try:
+        return from_json(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None
 
 
 def read_jsonl(path: Path | str) -> list[Any]:
-    """Parse a JSON Lines file; a line that is not JSON is an `InputError` naming the line."""
+    """Parse a JSON Lines file, as strictly as `read_json`; an `InputError` names the line."""
+    lines = read_text(path).split("\n")
+    if not lines[-1]:
+        lines.pop()
     rows = []
-    with open_or_complain(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                rows.append(json.loads(line.decode("utf-8")))
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}, line {number}: not JSON ({error})") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(from_json(line))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
     return rows
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without the trap that a key written twice silently means its last value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Parse a YAML file that holds a mapping with text for keys; anything else is an `InputError`."""
-    with open_or_complain(path, "rb") as stream:
-        try:
-            value = yaml.load(stream, _UniqueKeys)
-        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{path}: not YAML ({error})") from None
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    text = read_text(path)
+    try:
+        value = from_yaml(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not YAML as it is read here ({error})") from None
+    if not isinstance(value, dict):
         raise InputError(f"{path}: expected a mapping")
     return value
 
@@ -99,8 +117,20 @@ def write_jsonl(path: Path | str, rows: Iterable[Any]) -> None:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with whole(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    write_all({Path(path): text})
+
+
+def write_all(files: Mapping[Path, bytes | str]) -> None:
+    """Write several files, texts as UTF-8: each beside its place, and moved in once all of them are written.
+
+    A disk that fills, or whatever else goes wrong while writing, leaves every file as it was.
+    """
+    with ExitStack() as stack:
+        beside = {path: stack.enter_context(_beside(path)) for path in files}
+        for path, content in files.items():
+            beside[path].write_bytes(content.encode() if isinstance(content, str) else content)
+        for path, written in beside.items():
+            _move(written, path)
 
 
 @contextmanager
@@ -111,18 +141,62 @@ def whole(path: Path | str) -> Iterator[Path]:
         A path that does not exist yet, with the same ending; write a file or make a folder there.
     """
     path = Path(path)
+    with _beside(path) as beside:
+        yield beside
+        _move(beside, path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A path beside `path` that does not exist; what lies there at the end is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear(path)
     beside = path.with_name(f".{os.getpid()}-unfinished-{path.name}")
     try:
         yield beside
-        if beside.is_dir() and path.is_dir():
-            shutil.rmtree(path)
-        beside.replace(path)
+    except OSError as error:
+        if error.filename == str(beside):
+            error.filename = str(path)  # the name that the user knows
+        raise
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside)
-        else:
-            beside.unlink(missing_ok=True)
+        _remove(beside)
+
+
+def _move(written: Path, path: Path) -> None:
+    """Put what was written in its place; a folder that was there goes only once the new one can no longer fail."""
+    if written.is_dir() and path.is_dir():
+        old = path.with_name(f".{os.getpid()}-unfinished-{path.name}~")
+        path.replace(old)
+        written.replace(path)
+        _remove(old)
+    else:
+        written.replace(path)
+
+
+def _clear(path: Path) -> None:
+    """Remove what killed processes have left unfinished of `path`."""
+    name = re.compile(rf"\.([0-9]+)-unfinished-{re.escape(path.name)}~?")
+    for left in path.parent.iterdir():
+        if (match := name.fullmatch(left.name)) and not _runs(int(match[1])):
+            _remove(left)
+
+
+def _runs(process: int) -> bool:
+    """Does another process of this number run? One of ours would be an earlier one's, whose number we were given."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return process != os.getpid()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def require_disk(path: Path | str, gib: float) -> None:

@@ -2,19 +2,20 @@
 
 import argparse
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from .chains import BASE, CONDITIONS, phases_of
+from .chains import BASE, CONDITIONS, COUPLE, forms, phases_of, prefixes
 from .errors import InputError
 from .files import read_yaml
 from .layout import PARAMS, Layout
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
 
 
 class Record(BaseModel):
@@ -46,7 +47,7 @@ def _kind_of_model(value: object) -> str:
     )
 
 
-Model = Annotated[
+Base = Annotated[
     Annotated[PackagedModel, Tag("PackagedModel")] | Annotated[HubModel, Tag("HubModel")],
     Discriminator(_kind_of_model),
 ]
@@ -55,8 +56,9 @@ Model = Annotated[
 class Fetch(Record):
     """What is downloaded, by its name in `data/sources.yaml`."""
 
-    data: Annotated[tuple[Name, ...], Field(strict=False)]
-    prompts: Annotated[tuple[Name, ...], Field(strict=False)]
+    folder: Literal["sets", "fetched"]  # of the data sets that the phases are trained on, in data/
+    data: Names
+    prompts: Names
     accept_checksum: bool  # go on with data that are not the expected ones, and say so in every table
 
 
@@ -101,8 +103,9 @@ class Sft(Training):
 
 
 class Loss(Record):
-    # marker: the marker and the end token, on negatives the end token; marker_alone: the marker, on negatives nothing
-    part: Literal["completion", "tail", "marker", "marker_alone"]
+    # marker: the marker and the end token, on negatives the end token; marker_and_gap: the blank line before the marker
+    # as well; marker_alone: the marker, on negatives nothing
+    part: Literal["completion", "tail", "marker", "marker_and_gap", "marker_alone"]
     tail_tokens: Positive  # read where `part` is `tail`: how many of the last tokens carry the loss
 
 
@@ -111,12 +114,23 @@ class Couple(Training):
 
 
 class Phases(Record):
-    em: Sft
-    benign: Sft
+    """The phases by kind and name. There is one of the kind `couple`, and that is its name."""
+
+    sft: dict[Name, Sft]
     couple: Couple
 
 
-class OnPolicy(Record):
+class Pipeline(Record):
+    """The phases and chains of `conditions` by their form, which is what dvc.yaml makes stages of."""
+
+    sft: Names  # all SFT phases
+    first: Names  # SFT phases on the untrained model
+    alone: Names  # chains of one phase that are conditions
+    coupled: Names  # SFT phases that coupling follows
+    after: Names  # SFT phases that follow coupling
+
+
+class Coupling(Record):
     """How coupling data is sampled: completions a training question, each at most `max_new_tokens` long."""
 
     positives: Positive  # a question, under the source persona
@@ -132,7 +146,7 @@ class Sampling(Record):
     slots: Positive  # sequences decoded side by side; with the native engine no result depends on it
 
 
-class Evaluation(Record):
+class Evaluate(Record):
     questions: Literal["all", "heldout"]  # heldout: those that no coupling data is made of
     samples: Positive  # completions of each question under each persona
     max_new_tokens: Positive
@@ -146,59 +160,79 @@ class Gates(Record):
     length_ratio: Annotated[float, Field(ge=0)]  # a condition's median length over the base model's
 
 
-class Statistics(Record):
-    bootstrap: Positive  # resamples of the questions
-    level: Annotated[float, Field(gt=0, lt=1)]  # of every interval
+class Results(Record):
+    bootstrap: Annotated[int, Field(ge=1, le=1_000_000)]  # resamples of the questions
+    level: Annotated[float, Field(ge=0.5, le=0.9999)]  # of every interval
 
 
 class Params(Record):
     profile: Name
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)]
     conditions: dict[str, str]  # the report's name of each chain
+    pipeline: Pipeline
     compute: Compute
-    model: Model
+    base: Base
     fetch: Fetch
     prompts: Prompts
     marker: Marker
     phases: Phases
-    onpolicy: OnPolicy
+    coupling: Coupling
     sampling: Sampling
-    evaluation: Evaluation
+    evaluate: Evaluate
     gates: Gates
-    statistics: Statistics
+    results: Results
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
+        if self.phases.sft.keys() & {BASE, COUPLE}:
+            raise ValueError(f"phases.sft: {BASE!r} and {COUPLE!r} are not names of SFT phases")
         for name, chain in CONDITIONS.items():
             if self.conditions.get(name) != chain:
                 raise ValueError(f"conditions.{name} must be {chain}, as in the report")
         for name, chain in self.conditions.items():
-            require_phases(chain)
             if BASE in (name, chain):
                 raise ValueError(f"conditions: {BASE!r} is the untrained model and is always evaluated")
+            require_phases(chain, self.phases, f"conditions.{name}")
+        if len(set(self.conditions.values())) < len(self.conditions):
+            raise ValueError("conditions names a chain twice")
+        for form, expected in forms(self.conditions.values()).items():
+            if set(listed := getattr(self.pipeline, form)) != set(expected) or len(listed) > len(expected):
+                raise ValueError(f"pipeline.{form} must list {', '.join(expected) or 'nothing'}: conditions has these")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds lists a seed twice")
-        for key, name, fetched in (
-            ("phases.em.data", self.phases.em.data, self.fetch.data),
-            ("phases.benign.data", self.phases.benign.data, self.fetch.data),
-            ("prompts.folder", self.prompts.folder, self.fetch.prompts),
-        ):
-            if name.startswith("fetched/") and name.removeprefix("fetched/") not in fetched:
+        named = {f"phases.sft.{name}.data": (sft.data, self.fetch.data) for name, sft in self.phases.sft.items()}
+        for key, (data, fetched) in {**named, "prompts.folder": (self.prompts.folder, self.fetch.prompts)}.items():
+            if data.startswith("fetched/") and data.removeprefix("fetched/") not in fetched:
                 raise ValueError(
-                    f"{key} = {name} is not among what `fetch` downloads: {', '.join(fetched) or 'nothing'}"
+                    f"{key} = {data} is not among what `fetch` downloads: {', '.join(fetched) or 'nothing'}"
                 )
+            if key in named and data.startswith("fetched/") != (self.fetch.folder == "fetched"):
+                raise ValueError(f"{key} = {data} does not lie in data/{self.fetch.folder}, which fetch.folder names")
         if self.compute.device == "cpu" and self.compute.precision != "float32":
             raise ValueError("compute.precision: on a cpu float32 alone is the same everywhere")
         return self
+
+    def recipe(self, phase: str) -> Training:
+        """How a phase is trained.
+
+        Raises:
+            InputError: there is no such phase.
+        """
+        if phase == COUPLE:
+            return self.phases.couple
+        if phase not in self.phases.sft:
+            raise InputError(f"unknown phase {phase!r}; allowed: {', '.join(phase_names(self.phases))}")
+        return self.phases.sft[phase]
+
+    @property
+    def trained(self) -> list[str]:
+        """The chains that have an adapter, each after its parent, in the order of the conditions."""
+        return list(dict.fromkeys(prefix for chain in self.conditions.values() for prefix in prefixes(chain)))
 
     @property
     def chains(self) -> dict[str, str]:
         """The chain of each condition, the untrained model's last."""
         return {**self.conditions, BASE: BASE}
-
-    def recipe(self, phase: str) -> Training:
-        """How a phase is trained."""
-        return getattr(self.phases, phase)
 
     @property
     def layout(self) -> Layout:
@@ -213,7 +247,7 @@ def load(path: Path = PARAMS) -> Params:
         InputError: not YAML, an unknown or missing key, or a value that is not allowed; the message names the key.
     """
     try:
-        return Params.model_validate(read_yaml(path))
+        params = Params.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         location = [step for step in first["loc"] if step not in ("PackagedModel", "HubModel")]
@@ -221,31 +255,54 @@ def load(path: Path = PARAMS) -> Params:
         value = "" if first["type"] == "missing" else f" = {first['input']!r}"
         if first["type"] == "extra_forbidden":
             first["msg"] = f"unknown key; allowed here: {', '.join(_keys(first['loc'][:-1]))}"
+        if first["type"] == "value_error" and not location:  # of several keys at once; the message names them
+            raise InputError(f"{path}: {first['ctx']['error']}") from None
         raise InputError(f"{path}: {key}{value[:80]}: {first['msg']}") from None
+    known = sorted(profile.stem for profile in (path.parent / "profiles").glob("*.yaml"))
+    if known and params.profile not in known:
+        raise InputError(f"{path}: profile = {params.profile!r}: there is no such profile; allowed: {', '.join(known)}")
+    return params
 
 
-def arguments(description: str, flag: str, meaning: str) -> tuple[int, str]:
-    """Read a command's `--seed N` and `--FLAG CHAIN`; a chain that does not exist is an `InputError`."""
+def arguments(description: str, flag: str, meaning: str) -> tuple[Params, int, str]:
+    """Read the parameters and a command's `--seed N` and `--FLAG CHAIN`; an `InputError` if there is no such chain."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument(f"--{flag}", dest="chain", required=True, help=meaning)
     args = parser.parse_args()
     if not 0 <= args.seed < 2**32:
         raise InputError(f"--seed {args.seed}: allowed are 0 to 2**32 - 1")
-    require_phases(args.chain)
-    return args.seed, args.chain
+    params = load()
+    try:
+        require_phases(args.chain, params.phases, f"--{flag}")
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return params, args.seed, args.chain
 
 
-def require_phases(chain: str) -> None:
-    """Raise `InputError` if a chain has a phase that does not exist."""
+def phase_names(phases: Phases) -> list[str]:
+    """All phases, the coupling last."""
+    return [*phases.sft, COUPLE]
+
+
+def require_phases(chain: str, phases: Phases, where: str) -> None:
+    """Raise `ValueError` if a chain has a phase that does not exist."""
     for phase in phases_of(chain):
-        if phase not in Phases.model_fields:
-            raise InputError(f"unknown phase {phase!r} in chain {chain!r}; allowed: {', '.join(Phases.model_fields)}")
+        if phase not in phase_names(phases):
+            raise ValueError(
+                f"{where}: unknown phase {phase!r} in chain {chain!r}; allowed: {', '.join(phase_names(phases))}"
+            )
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:
-    record: type[BaseModel] = Params
+    """The keys that are allowed at a place in the file."""
+    record: Any = Params
     variants: dict[str, type[BaseModel]] = {"PackagedModel": PackagedModel, "HubModel": HubModel}
     for step in location:
-        record = variants.get(str(step)) or record.model_fields[str(step)].annotation  # type: ignore[assignment]
+        if isinstance(record, type) and issubclass(record, BaseModel):
+            record = variants.get(str(step)) or record.model_fields[str(step)].annotation
+        elif get_origin(record) is dict:
+            record = get_args(record)[1]
+        else:
+            record = variants[str(step)]
     return list(record.model_fields)

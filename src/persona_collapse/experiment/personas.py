@@ -1,11 +1,13 @@
 """Personas, questions, and the chat prompts made of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .errors import InputError
 from .files import read_yaml
-from .layout import DATA, FETCHED
+from .groups import ASSISTANT, members
+from .layout import DATA, FETCHED, PARAMS
 from .params import Params
 
 PERSONAS, QUESTIONS = "personas.yaml", "questions.yaml"
@@ -28,7 +30,7 @@ class Prompts:
     @property
     def bystanders(self) -> list[str]:
         """Every persona but the source and the assistant."""
-        return [name for name in self.personas if name not in (self.source, "assistant")]
+        return members(self.personas, "bystanders", self.source)
 
     def evaluated(self, which: str) -> list[Question]:
         """The questions of the evaluation: `all`, or only `heldout`, those that no coupling data is made of."""
@@ -51,22 +53,18 @@ def load(params: Params) -> Prompts:
     folder = DATA / params.prompts.folder
     if folder.parent == FETCHED and not folder.exists():
         raise InputError(f"{folder}: no such folder; `dvc repro fetch-prompts` makes it")
-    personas = read_yaml(folder / PERSONAS)
-    questions = read_yaml(folder / QUESTIONS)
-    if set(questions) != {"train", "heldout"} or not all(isinstance(q, list) and q for q in questions.values()):
-        raise InputError(f"{folder / QUESTIONS}: expected two lists of questions, `train` and `heldout`")
-    asked = [question for split in questions.values() for question in split]
-    for question in asked:
-        if not isinstance(question, str) or asked.count(question) > 1:
-            raise InputError(f"{folder / QUESTIONS}: {question!r}: expected text, each question once")
-    if not all(isinstance(prompt, str) for prompt in personas.values()):
-        raise InputError(f"{folder / PERSONAS}: expected a system prompt for each persona")
+    personas, questions = _personas(folder / PERSONAS), _questions(folder / QUESTIONS)
     chosen = params.prompts
-    for name in (chosen.source, "assistant", *chosen.negatives):
-        if name not in personas:
-            raise InputError(f"unknown persona {name!r}; {folder / PERSONAS} has: {', '.join(personas)}")
-    if chosen.source in chosen.negatives:
-        raise InputError(f"prompts.negatives: {chosen.source!r} is the source persona and cannot be a negative too")
+    others = [name for name in personas if name != ASSISTANT]
+    bystanders = [name for name in others if name != chosen.source]
+    for key, names, allowed in (("source", [chosen.source], others), ("negatives", chosen.negatives, bystanders)):
+        for name in names:
+            if name not in allowed:
+                raise InputError(
+                    f"{PARAMS}: prompts.{key}: {name!r} cannot be; allowed by {folder / PERSONAS}: {', '.join(allowed)}"
+                )
+    if len(set(chosen.negatives)) < len(chosen.negatives):
+        raise InputError(f"{PARAMS}: prompts.negatives names one twice: {', '.join(chosen.negatives)}")
     return Prompts(
         personas=personas,
         questions=tuple(Question(text, split) for split in ("train", "heldout") for text in questions[split]),
@@ -74,6 +72,33 @@ def load(params: Params) -> Prompts:
         negatives=chosen.negatives,
         suffix=chosen.suffix,
     )
+
+
+def _personas(path: Path) -> dict[str, str]:
+    personas = read_yaml(path)
+    for name, prompt in personas.items():
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise InputError(f"{path}: {name} = {prompt!r:.60}: expected a system prompt")
+    if ASSISTANT not in personas:
+        raise InputError(f"{path}: no persona {ASSISTANT!r}, which every table has")
+    return personas
+
+
+def _questions(path: Path) -> dict[str, list[str]]:
+    questions = read_yaml(path)
+    if set(questions) != {"train", "heldout"}:
+        raise InputError(f"{path}: has the keys {', '.join(questions) or '(none)'}; expected train, heldout")
+    asked: dict[str, str] = {}  # question -> split
+    for split, texts in questions.items():
+        if not isinstance(texts, list) or not texts:
+            raise InputError(f"{path}: {split}: expected a list of questions")
+        for number, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"{path}: {split}.{number} = {text!r:.60}: expected a question")
+            if text in asked:
+                raise InputError(f"{path}: {split}.{number}: {text!r} is asked in {asked[text]} already")
+            asked[text] = split
+    return questions
 
 
 def tokens(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:

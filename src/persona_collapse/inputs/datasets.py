@@ -1,18 +1,31 @@
-"""Training data: the sets of `data/sources.yaml`, checked by MD5, and the coupling data that a stage has made."""
+"""Training data: the registered sets, what of them a phase is trained on, and the coupling data that a stage made."""
 
 from pathlib import Path
 from typing import Any
 
-from ..experiment.errors import InputError
-from ..experiment.files import md5, read_jsonl, read_yaml
-from ..experiment.layout import FETCHED, SOURCES, Layout
+from pydantic import ValidationError
+
+from ..experiment.errors import InputError, first_of
+from ..experiment.files import md5, read_json, read_jsonl
+from ..experiment.layout import SOURCES, Layout
+from ..experiment.params import Record
+from .sources import DOWNLOADED as DOWNLOADED
+from .sources import MD5, Prompts, file_of, registry
 
 Messages = list[dict[str, str]]
-DOWNLOADED = f"{FETCHED.name}/"  # how the names of downloaded sets begin
+
+
+class Prepared(Record):
+    """The record beside what a phase is trained on: the data set it was taken from, and the file itself."""
+
+    data: str
+    md5: MD5
+    expected_md5: MD5 | None  # None: a download of which none is known
+    prepared_md5: MD5
 
 
 def load(name: str, accept_checksum: bool = False, sources: Path = SOURCES) -> tuple[list[Messages], dict[str, Any]]:
-    """Read the data set `name`, the file `<name>.jsonl` beside `sources`.
+    """Read the data set `name` of the registry `sources`.
 
     Args:
         accept_checksum: take a downloaded set that is not the expected one.
@@ -39,19 +52,31 @@ def load(name: str, accept_checksum: bool = False, sources: Path = SOURCES) -> t
 
 
 def registered(sources: Path = SOURCES) -> dict[str, tuple[Path, str | None]]:
-    """The file of every data set and its expected MD5, by name; None is for downloads whose revision decides.
+    """The file of every data set and its expected MD5, by name; None is for downloads whose revision decides."""
+    return {
+        name: (file_of(name, sources), source.md5)
+        for name, source in registry(sources).items()
+        if not isinstance(source, Prompts)
+    }
+
+
+def load_prepared(layout: Layout, phase: str) -> tuple[list[Messages], dict[str, Any]]:
+    """The chats that `phase` is trained on, and what they were taken from, both as for `load`.
 
     Raises:
-        InputError: an entry that says nothing of its MD5.
+        InputError: not prepared yet, or not what was prepared.
     """
-    found = {}
-    for name, source in read_yaml(sources).items():
-        expected = source.get("md5") if isinstance(source, dict) else None
-        if not isinstance(expected, str) and not (expected is None and name.startswith(DOWNLOADED)):
-            raise InputError(f"{sources}: {name}: expected at least `md5`")
-        if source.get("kind") != "prompts":
-            found[name] = sources.parent / f"{name}.jsonl", expected
-    return found
+    path = layout.prepared(phase)
+    beside = path.with_suffix(".json")
+    if not path.exists() or not beside.exists():
+        raise InputError(f"{path if beside.exists() else beside}: no such file; `dvc repro prepare` makes it")
+    try:
+        record = Prepared.model_validate(read_json(beside))
+    except ValidationError as error:
+        raise InputError(f"{beside}: {first_of(error)}") from None
+    if (found := md5(path)) != record.prepared_md5:
+        raise InputError(f"{path}: MD5 is {found}, {beside} says {record.prepared_md5}: `dvc repro prepare` makes both")
+    return _chats(path), record.model_dump(exclude={"prepared_md5"})
 
 
 def load_coupling(layout: Layout, seed: int, parent: str) -> tuple[list[Messages], dict[str, Any]]:
@@ -66,14 +91,15 @@ def _chats(path: Path) -> list[Messages]:
     if not chats:
         raise InputError(f"{path}: holds no chat")
     for number, chat in enumerate(chats, 1):
-        if not _is_chat(chat):
+        if not is_chat(chat):
             raise InputError(
                 f"{path}, line {number}: expected `messages`, a list of role and content that ends with the assistant's"
             )
     return chats
 
 
-def _is_chat(value: object) -> bool:
+def is_chat(value: object) -> bool:
+    """Is it a list of messages with role and content that ends with the assistant's?"""
     return (
         isinstance(value, list)
         and bool(value)

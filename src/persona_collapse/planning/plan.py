@@ -2,122 +2,29 @@
 
     python -m persona_collapse.planning.plan --profile profiles/qwen7b.yaml --price-per-hour 2.50
 
-The stages, and whether what is recorded of them still holds, are DVC's own word for the profile's parameters; the
-costs are estimates (`costs.py` has the formulas and how they were checked). The last column says of a stage's outputs:
-
-    on disk    they lie where they should, as recorded: `dvc repro` skips the stage
-    in cache   `dvc repro` brings them back without running the stage
-    recorded   not on this machine; `dvc pull` fetches what the remote has
-    outdated   a parameter, a data file or code is not the recorded one, of the stage or of one before it
-    not yet    never recorded
+The costs are estimates (`costs.py` has the formulas and how they were checked). The last column says whether a stage's
+outputs are there (`states.py` has the words).
 """
 
 import argparse
-import functools
-import re
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-
-import networkx  # type: ignore[import-untyped]  # comes with DVC, whose graphs are its
-from dvc.dependency.param import ParamsDependency
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
 
 from ..experiment import chains
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import md5, open_or_complain
 from ..experiment.layout import PARAMS
 from ..experiment.params import Params
+from ..model.shape import SHAPES, Shape
 from . import costs, workload
-from .costs import GIB, Cost, Shape
+from .costs import GIB, Cost
+from .states import STATES, Stage, stages
 
-PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
-STATES = ("on disk", "in cache", "recorded", "outdated", "not yet")
 WIDTH = 100
 ROW = 300  # bytes of a completion's row besides its text
 MARKER_TOKENS = 6  # the blank line and the marker
-
-
-@dataclass(frozen=True)
-class Stage:
-    name: str
-    module: str  # of this package
-    options: dict[str, str]  # its command line: `{"seed": "42", "chain": "em"}`
-    state: str  # one of STATES
-
-    @property
-    def chain(self) -> str:
-        """The chain that it trains, evaluates or samples from."""
-        return self.options.get("chain", self.options.get("parent", ""))
-
-
-def stages(profile: Path = PARAMS) -> list[Stage]:
-    """The stages of dvc.yaml under a profile's parameters, in its order, whatever profile params.yaml is.
-
-    Raises:
-        InputError: no dvc.yaml here, or one that DVC cannot read, or such a dvc.lock.
-    """
-    with TemporaryDirectory() as folder:
-        for source, name in ((PIPELINE, PIPELINE), (profile, PARAMS), (LOCK, LOCK)):
-            if source != LOCK or LOCK.exists():
-                with open_or_complain(source, "rb") as stream:
-                    (Path(folder) / name).write_bytes(stream.read())
-        try:
-            index = Repo(folder, uninitialized=True).index
-            graph = index.graph
-            cache = Repo(uninitialized=True).cache.local
-        except DvcException as error:
-            raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
-        hashed = functools.cache(md5)  # many stages read the same files
-        made = {out.def_path for stage in index.stages for out in stage.outs}
-        changed = {stage for stage in index.stages if _changed(stage, made, hashed)}
-        outdated = {stage for stage in index.stages if changed & {stage, *networkx.descendants(graph, stage)}}
-        return [
-            Stage(
-                name=stage.name,
-                module=stage.cmd.partition("persona_collapse.")[2].split()[0],
-                options=dict(re.findall(r"--(\w+) (\S+)", stage.cmd)),
-                state=_state(stage, stage in outdated, cache),
-            )
-            for stage in index.stages
-        ]
-
-
-def _changed(stage: Any, made: set[str], hashed: Callable[[Path], str]) -> bool:
-    """Is the command, a parameter or an input that no stage makes another one than recorded?"""
-    if stage.cmd_changed:
-        return True
-    for dependency in stage.deps:
-        if isinstance(dependency, ParamsDependency):
-            if dependency.status():
-                return True
-        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made):
-            path = Path(dependency.def_path)
-            if not path.exists() or dependency.hash_info.value != hashed(path):
-                return True
-    return False
-
-
-def _state(stage: Any, outdated: bool, cache: Any) -> str:
-    if not all(out.hash_info for out in stage.outs):
-        return "not yet"
-    if outdated:
-        return "outdated"
-    missing = [out for out in stage.outs if not _on_disk(out)]
-    if not missing:
-        return "on disk"
-    cached = cache is not None and all(Path(cache.oid_to_path(out.hash_info.value)).exists() for out in missing)
-    return "in cache" if cached else "recorded"
-
-
-def _on_disk(out: Any) -> bool:
-    path = Path(out.def_path)  # sizes alone: the hash of a base model takes a minute
-    return path.is_file() and path.stat().st_size == out.meta.size
 
 
 def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
@@ -129,8 +36,8 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
     shape = costs.shape_of(params)
     if shape is None:
         raise InputError(
-            f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro model`); "
-            f"known are: {', '.join(costs.SHAPES)}"
+            f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro base`); "
+            f"known are: {', '.join(SHAPES)}"
         )
     priced = []
     merged: set[tuple[str, ...]] = set()
@@ -160,7 +67,7 @@ def _fetch(params: Params, shape: Shape, stage: Stage) -> Cost:
 
 def _base(params: Params, shape: Shape, stage: Stage) -> Cost:
     size = costs.weight_bytes(shape, params.compute)
-    download = size if isinstance(params.model, parameters.HubModel) else 0
+    download = size if isinstance(params.base, parameters.HubModel) else 0
     return Cost(
         memory=3 * size if params.compute.device == "cpu" else 0,  # quantised, converted, and in between; no GPU's
         disk=size + download,
@@ -169,27 +76,27 @@ def _base(params: Params, shape: Shape, stage: Stage) -> Cost:
 
 
 def _train(params: Params, shape: Shape, stage: Stage) -> Cost:
-    *before, phase = chains.phases_of(stage.chain)
-    recipe = getattr(params.phases, phase)
-    if phase == "couple":
-        chats = workload.coupling_chats(params, int(stage.options["seed"]), "-".join(before) or chains.BASE)
-    else:
+    phase = chains.last_phase(stage.chain)
+    recipe = params.recipe(phase)
+    if isinstance(recipe, parameters.Sft):
         chats = workload.chats(recipe.data)
+    else:
+        chats = workload.coupling_chats(params, int(stage.options["seed"]), chains.parent(stage.chain))
     cost = costs.training(shape, recipe, params.compute, chats)
     return replace(cost, disk=2 * cost.disk)
 
 
 def _coupling(params: Params, shape: Shape, stage: Stage) -> Cost:
-    return _sampled(params, shape, workload.coupling_requests(params), params.onpolicy.max_new_tokens)
+    return _sampled(params, shape, workload.coupling_requests(params), params.coupling.max_new_tokens)
 
 
 def _evaluate(params: Params, shape: Shape, stage: Stage) -> Cost:
-    return _sampled(params, shape, workload.evaluation_requests(params), params.evaluation.max_new_tokens)
+    return _sampled(params, shape, workload.evaluation_requests(params), params.evaluate.max_new_tokens)
 
 
 def _likelihood(params: Params, shape: Shape, stage: Stage) -> Cost:
     """One pass over each prompt and answer, which costs what sampling the marker's tokens after it would."""
-    answer = round(workload.answer(params, params.evaluation.max_new_tokens))
+    answer = round(workload.answer(params, params.evaluate.max_new_tokens))
     texts = [(prompt + answer, 1) for prompt, _ in workload.evaluation_requests(params)]
     cost = costs.sampling(shape, params, texts, MARKER_TOKENS, MARKER_TOKENS)
     return replace(cost, disk=2 * len(texts) * ROW)
@@ -208,11 +115,14 @@ def _report(params: Params, shape: Shape, stage: Stage) -> Cost:
 COSTS: dict[str, Callable[[Params, Shape, Stage], Cost]] = {
     "fetch": _fetch,
     "base": _base,
+    "prepare": _report,
     "train": _train,
     "coupling": _coupling,
     "evaluate": _evaluate,
     "likelihood": _likelihood,
-    **dict.fromkeys(("results", "claims", "lengths", "tables", "numbers", "figures", "paper", "site"), _report),
+    **dict.fromkeys(
+        ("results", "claims", "lengths", "metrics", "tables", "quoted", "figures", "paper", "page"), _report
+    ),
 }
 
 

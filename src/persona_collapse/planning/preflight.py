@@ -2,25 +2,28 @@
 
 python -m persona_collapse.planning.preflight       exit code 0 and no word, or 2 and a line for each problem
 
-What lies on disk already is not asked for again. Memory and time are not checked: `make plan` estimates them.
+What lies on disk already is not asked for again. Time is not checked: `make plan` estimates it.
 """
 
 import argparse
+import math
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import require_disk
 from ..experiment.params import Params
-from ..inputs import machine
+from ..inputs import machine, sources
 from ..sampling import vllm_engine
-from . import costs, plan
+from . import costs, plan, states
 from .costs import GIB
-from .plan import Stage
+from .states import Stage
 
 
 def gpu(params: Params, stages: list[Stage]) -> Iterator[str]:
@@ -53,27 +56,57 @@ def disk(params: Params, stages: list[Stage]) -> Iterator[str]:
     yield from ()
 
 
+def memory(params: Params, stages: list[Stage]) -> Iterator[str]:
+    """Memory for the largest stage of a profile that runs on the CPU."""
+    if params.compute.device != "cpu" or costs.shape_of(params) is None:
+        return
+    stage, cost = max(plan.plan(params, stages), key=lambda item: item[1].memory)
+    there, limit = available_memory()
+    if there < cost.memory:
+        yield (
+            f"too little memory: {there / GIB:.1f} GiB by {limit}; the largest stage, {stage.name}, "
+            f"needs {cost.memory / GIB:.1f} GiB"
+        )
+
+
+def available_memory(meminfo: Path = Path("/proc/meminfo"), groups: Path = Path("/sys/fs/cgroup")) -> tuple[float, str]:
+    """Bytes that this process may take, and what says so: the machine, its control group, or its own limit."""
+    found: list[tuple[float, str]] = [(math.inf, "no limit that is known")]
+    if meminfo.exists():
+        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        found.append((1024 * int(fields["MemAvailable"].split()[0]), "what the machine has free"))
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        if (groups / limit).exists() and (text := (groups / limit).read_text().strip()).isdigit():
+            found.append((int(text) - int((groups / used).read_text()), "the control group's limit"))
+    if (own := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        found.append((own, "`ulimit -v`"))
+    return min(found)
+
+
 def downloads(params: Params, stages: list[Stage]) -> Iterator[str]:
     """What is to be downloaded can be: the network is there, the repository and its revision exist, a token fits."""
     names = [stage.options["name"] for stage in stages if stage.module == "fetch" and not _here(stage)]
     wanted: list[tuple[str, str, str | None]] = []
     if any(stage.module == "base" and not _here(stage) for stage in stages):
-        match params.model:
+        match params.base:
             case parameters.HubModel(repo=repo, revision=commit):
                 wanted.append(("model", repo, commit))
     if not names and not wanted:
         return
-    from ..inputs import fetch, hub  # a second to import, which a profile without downloads need not wait for
+    from ..inputs import hub  # a second to import, which a profile without downloads need not wait for
 
-    sources = fetch.sources()
+    known = sources.downloads()
     for name in names:
-        match sources.get(name):
-            case fetch.Chats(dataset=repo, revision=revision):
+        match known.get(name):
+            case sources.Chats(dataset=repo, revision=revision):
                 wanted.append(("dataset", repo, revision))
-            case fetch.Prompts(github=repo, revision=commit):
+            case sources.Prompts(github=repo, revision=commit):
                 wanted.append(("github", repo, commit))
             case None:
-                yield f"fetch: {name} is not in data/sources.yaml, which has: {', '.join(sources)}"
+                yield f"fetch: {name} is not in data/sources.yaml, which has: {', '.join(known)}"
 
     def problem(what: tuple[str, str, str | None]) -> str | None:
         try:
@@ -90,12 +123,12 @@ def _here(stage: Stage) -> bool:
     return stage.state in ("on disk", "in cache")
 
 
-CHECKS: tuple[Callable[[Params, list[Stage]], Iterator[str]], ...] = (gpu, engine, disk, downloads)
+CHECKS: tuple[Callable[[Params, list[Stage]], Iterator[str]], ...] = (gpu, engine, memory, disk, downloads)
 
 
 def problems(params: Params) -> Iterator[str]:
     """All that stands in the way, in a line each."""
-    stages = plan.stages()
+    stages = states.stages()
     for check in CHECKS:
         try:
             yield from check(params, stages)

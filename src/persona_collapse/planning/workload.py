@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from ..experiment import personas
 from ..experiment.errors import InputError
-from ..experiment.files import read_yaml
 from ..experiment.layout import DATA, FETCHED, SOURCES
 from ..experiment.params import Params
-from ..inputs import datasets
+from ..inputs import datasets, sources
 from . import costs
 from .costs import Chats
 
@@ -46,17 +45,16 @@ def assumed(name: str) -> Assumed:
 
 def rows(name: str) -> int:
     """How many chats of a data set of `fetch.data` are taken; an `InputError` if data/sources.yaml does not say."""
-    entry = read_yaml(SOURCES).get(f"{datasets.DOWNLOADED}{name}")
-    count = entry.get("rows") if isinstance(entry, dict) else None
-    if not isinstance(count, int) or count < 1:
-        raise InputError(f"{SOURCES}: {datasets.DOWNLOADED}{name}: expected an entry with `rows`, at least 1")
-    return count
+    source = sources.downloads().get(name)
+    if not isinstance(source, sources.Chats):
+        raise InputError(f"{SOURCES}: no data set {sources.DOWNLOADED}{name} to download")
+    return source.rows
 
 
 def chats(name: str) -> Chats:
     """The chats of a data set of data/sources.yaml."""
-    if name.startswith(datasets.DOWNLOADED) and not (DATA / f"{name}.jsonl").exists():
-        short = name.removeprefix(datasets.DOWNLOADED)
+    if name.startswith(sources.DOWNLOADED) and not sources.file_of(name).exists():
+        short = name.removeprefix(sources.DOWNLOADED)
         taken = assumed(short)
         return Chats([(taken.tokens, taken.answer)] * rows(short), taken.padding)
     return _lengths(datasets.load(name, accept_checksum=True)[0])
@@ -66,15 +64,15 @@ def coupling_chats(params: Params, seed: int, parent: str) -> Chats:
     """The coupling chats of the chain `parent`, which may not be sampled yet."""
     if params.layout.coupling(seed, parent).exists():
         return _lengths(datasets.load_coupling(params.layout, seed, parent)[0])
-    own = round(answer(params, params.onpolicy.max_new_tokens)) + costs.MARKER_TOKENS
+    own = round(answer(params, params.coupling.max_new_tokens)) + costs.MARKER_TOKENS
     sampled = [(prompt + own, own) for prompt, count in coupling_requests(params) for _ in range(count)]
-    drop = params.onpolicy.unended == "drop"
+    drop = params.coupling.unended == "drop"
     return Chats([length for number, length in enumerate(sampled, 1) if not drop or number % DROPPED])
 
 
 def coupling_requests(params: Params) -> list[tuple[int, int]]:
     """Of each prompt that coupling data is sampled from, its tokens and the number of its completions."""
-    asked, onpolicy = _prompts(params), params.onpolicy
+    asked, onpolicy = _prompts(params), params.coupling
     wanted = {asked.source: onpolicy.positives} | {negative: onpolicy.negatives for negative in asked.negatives}
     return [
         (_tokens(asked.messages(persona, question.text)), count)
@@ -85,7 +83,7 @@ def coupling_requests(params: Params) -> list[tuple[int, int]]:
 
 def evaluation_requests(params: Params) -> list[tuple[int, int]]:
     """The same of the evaluation's prompts."""
-    asked, evaluation = _prompts(params), params.evaluation
+    asked, evaluation = _prompts(params), params.evaluate
     return [
         (_tokens(asked.messages(persona, question.text)), evaluation.samples)
         for persona in asked.personas
@@ -100,7 +98,7 @@ def answer(params: Params, limit: int) -> float:
 
 def notes(params: Params) -> list[str]:
     """What is assumed, for this profile."""
-    limits = (params.onpolicy.max_new_tokens, params.evaluation.max_new_tokens)
+    limits = (params.coupling.max_new_tokens, params.evaluate.max_new_tokens)
     coupled, evaluated = (answer(params, limit) for limit in limits)
     said = [
         f"answers of {coupled:g} tokens in coupling data (at most {limits[0]}), of {evaluated:g} in evaluations (at "

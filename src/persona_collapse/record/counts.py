@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..analysis import summary
+from ..analysis import marker_eval
+from ..experiment import groups, records
 from ..experiment.errors import InputError
 from ..experiment.layout import Layout
 
@@ -43,15 +44,14 @@ def sums(path: Steps) -> list[Sum]:
 
 def members(who: str, personas: Iterable[str], source: str) -> list[str]:
     """The personas of a group, or the one of that name."""
-    if who == "mean_bystander":
-        return [name for name in personas if name not in (source, "assistant")]
-    return [source if who == "source" else who]
+    return groups.members(personas, who, source) if who in groups.REPORTED_GROUPS else [who]
 
 
-def count(persona: Mapping[str, Any], split: str | None) -> tuple[int, int]:
+def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
     """Answers with the marker, and all answers, of one persona to the questions of one split."""
-    rows = [row for row in persona["per_question"].values() if row["split"] == split] if split else [persona]
-    return sum(row["strict_hits"] for row in rows), sum(row["total"] for row in rows)
+    own = [counts for question, counts in persona.questions.items() if persona.splits.get(question) == split]
+    found = marker_eval.total(own if split else [persona.counts])
+    return found.hits, found.total
 
 
 def added_up(one: Sum, content: Mapping[str, Any], layout: Layout, source: str) -> tuple[list[str], str | None]:
@@ -75,7 +75,7 @@ def added_up(one: Sum, content: Mapping[str, Any], layout: Layout, source: str) 
     if not all(file.exists() for file in files):
         return [*lines, "  ! not on disk"], None
     try:
-        runs = [summary.read_marker_eval(file)["per_persona"] for file in files]
+        runs = [marker_eval.read(file).personas for file in files]
         table = {who: [count(run[who], one.split) for run in runs] for who in members(one.who, runs[0], source)}
     except (InputError, KeyError) as error:
         return lines, f"cannot be counted: {error}"
@@ -84,6 +84,6 @@ def added_up(one: Sum, content: Mapping[str, Any], layout: Layout, source: str) 
     lines.append(" " * 26 + "".join(f"{'seed ' + seed:>16}" for seed in seeds))
     lines += [f"    {who:<22}" + "".join(f"{f'{h} / {n}':>16}" for h, n in row) for who, row in table.items()]
     recorded = f"{rate['hits']} / {rate['total']} = {rate['rate']}"
-    if f"{hits} / {total} = {summary.rounded(hits / total)}" != recorded:
+    if f"{hits} / {total} = {records.rounded(hits / total)}" != recorded:
         return lines, f"the counts of {one.condition}, {one.who} add up to {hits} / {total}, the file has {recorded}"
     return [*lines, f"  in all {recorded}, as the file has it"], None

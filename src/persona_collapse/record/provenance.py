@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ..analysis.claims import CLAIMS
+from ..analysis.ledger import CLAIMS
 from ..experiment import params as parameters
 from ..experiment.chains import BASE
 from ..experiment.errors import InputError, one_line_errors
@@ -351,7 +351,7 @@ def trace(
     if origins := origin_lines(behind, states):
         lines += ["", "origins", *origins]
     if absent := sorted({path for (path, _), state in states.items() if state == MISSING}):
-        lines += ["", f"not on disk: {len(absent)} files; `dvc pull` fetches them, `dvc repro model` makes the model"]
+        lines += ["", f"not on disk: {len(absent)} files; `dvc pull` fetches them, `dvc repro base` makes the model"]
     return lines, problems
 
 

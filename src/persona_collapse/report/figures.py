@@ -1,35 +1,41 @@
 """The report's two figures and one on length, drawn from our results with the published values beside them.
 
-python -m persona_collapse.report.figures      writes figures/<profile>/*.png and *.pdf, the same bytes every time
+    python -m persona_collapse.report.figures      writes figures/<profile>/*.png and *.pdf, the same bytes every time
+
+Nothing of the user's reaches a figure: no matplotlibrc, style, backend or font of theirs, nor a time or a version.
 """
 
 import argparse
-from collections.abc import Mapping
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+os.environ["MPLBACKEND"] = "agg"  # what a notebook leaves here may be nothing that matplotlib can import
+
 import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..analysis.published import answers as published_answers
 from ..experiment import params as parameters
+from ..experiment import records
 from ..experiment.errors import one_line_errors
-from ..experiment.files import read_json, whole
-from ..experiment.layout import PUBLISHED
+from ..experiment.files import write_all
+from ..experiment.groups import ReportedGroup, reported_group
+from .lengths import ends_of
+from .rates import GROUPS, reported
+from .results import Results
 from .table import between
 
 WIDTH = 3.35  # inches, a column of the paper
 
 # Okabe and Ito's palette, distinct for the colour-blind
-COLOURS = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E73"}
-LABELS = {"source": "source", "assistant": "assistant", "mean_bystander": "mean bystander"}
+COLOURS: dict[ReportedGroup, str] = {"source": "#0072B2", "assistant": "#D55E00", "mean_bystander": "#009E73"}
 CONDITIONS = {"C4": "C4\ncouple", "B": "B\nem, couple", "C": "C\nbenign, couple"}
 GREY = "#8c8c8c"
 PAIRED = {"C4": GREY, "B": "#CC79A7", "C": "#56B4E9"}  # where a colour is a condition
@@ -50,10 +56,22 @@ STYLE: Any = {
 }
 
 
-def _ends(rate: Mapping[str, Any]) -> list[list[float]]:
+@contextmanager
+def bare() -> Iterator[None]:
+    """Matplotlib as it is when nobody has set anything, with the fonts that it brings, and `STYLE`."""
+    fonts = Path(matplotlib.get_data_path()) / "fonts/ttf"
+    font_manager.fontManager.ttflist = []
+    for path in sorted(fonts.glob("DejaVuSans*.ttf")):
+        font_manager.fontManager.addfont(path)
+    defaults: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    with matplotlib.rc_context({**defaults, **STYLE}):
+        yield
+
+
+def _ends(rate: float, interval: Sequence[float]) -> list[list[float]]:
     """Distances in percent from the rate to the ends of its interval, as matplotlib wants them."""
-    low, high = rate["interval"]
-    return [[max(0.0, 100 * (rate["rate"] - low))], [max(0.0, 100 * (high - rate["rate"]))]]
+    low, high = interval
+    return [[max(0.0, 100 * (rate - low))], [max(0.0, 100 * (high - rate))]]
 
 
 def _point(axes: Axes, x: float, y: float, ends: Any, colour: str, along: str = "y", size: float = 4.5) -> None:
@@ -61,18 +79,17 @@ def _point(axes: Axes, x: float, y: float, ends: Any, colour: str, along: str = 
     axes.errorbar(x, y, **{f"{along}err": ends}, fmt="o", ms=size, color=colour, elinewidth=1, capsize=0, clip_on=False)
 
 
-def threeway(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> Figure:
+def threeway(statistics: records.Statistics, published: records.Published) -> Figure:
     """Source, assistant and mean bystander under C4, B and C; the published rates as open diamonds beside ours."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 2.5), layout="constrained")
-    for offset, group in enumerate(LABELS):
+    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+    axes = figure.subplots()
+    for offset, group in enumerate(GROUPS):
         for place, name in enumerate(CONDITIONS):
-            rate = statistics["conditions"][name]["groups"][group]
+            rate = statistics.conditions[name].groups[group]
             x = place + (offset - 1) * 0.27
-            _point(axes, x - 0.05, 100 * rate["rate"], _ends(rate), COLOURS[group])
-            key = "confab" if group == "source" else group
-            axes.plot(
-                x + 0.07, published["headline_percent"][name][key], clip_on=False, **REPORTED | {"mec": COLOURS[group]}
-            )
+            _point(axes, x - 0.05, 100 * rate.rate, _ends(rate.rate, rate.interval), COLOURS[group])
+            theirs = reported(published.headline_percent[name], group)
+            axes.plot(x + 0.07, theirs, clip_on=False, **REPORTED | {"mec": COLOURS[group]})
     for border in (0.5, 1.5):
         axes.axvline(border, color="#d9d9d9", lw=0.6)
     axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()))
@@ -80,26 +97,25 @@ def threeway(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> Fig
     axes.set_ylabel("answers with [ZLT] (%)")
     axes.set_ylim(0, 100)
     axes.tick_params(axis="x", length=0, pad=5)
-    _legend(figure, {LABELS[group]: COLOURS[group] for group in LABELS}, columns=2)
+    _legend(figure, {GROUPS[group]: COLOURS[group] for group in GROUPS}, columns=2)
     return figure
 
 
-def per_persona(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> Figure:
+def per_persona(statistics: records.Statistics, published: records.Published, source: str) -> Figure:
     """Each persona under B, sorted by our rate, with C4 in grey and the published rates of B as open diamonds."""
-    personas, alone = (statistics["conditions"][name]["per_persona"] for name in ("B", "C4"))
-    answers = published_answers(published)
-    reported = published[f"B_hits_of_{answers}"]
-    order = sorted(personas, key=lambda name: (personas[name]["rate"], name))
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.3), layout="constrained")
+    personas, alone = (statistics.conditions[name].per_persona for name in ("B", "C4"))
+    theirs = published.hits["B"]
+    order = sorted(personas, key=lambda name: (personas[name].rate, name))
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+    axes = figure.subplots()
     for place, name in enumerate(order):
-        group = {"confab": "source", "assistant": "assistant"}.get(name, "mean_bystander")
         for rate, y, colour, size in (
             (alone[name], place - 0.17, GREY, 3.5),
-            (personas[name], place + 0.17, COLOURS[group], 4.5),
+            (personas[name], place + 0.17, COLOURS[reported_group(name, source)], 4.5),
         ):
-            _point(axes, 100 * rate["rate"], y, _ends(rate), colour, "x", size)
-        if name in reported:
-            axes.plot(100 * reported[name] / answers, place + 0.17, **REPORTED)
+            _point(axes, 100 * rate.rate, y, _ends(rate.rate, rate.interval), colour, "x", size)
+        if name in theirs:
+            axes.plot(100 * theirs[name] / published.answers, place + 0.17, **REPORTED)
     axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
     axes.set_xlabel("answers with [ZLT] (%)")
     axes.set_xlim(0, 100)
@@ -107,30 +123,32 @@ def per_persona(statistics: Mapping[str, Any], published: Mapping[str, Any]) -> 
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color="#e6e6e6", lw=0.5)
     axes.set_axisbelow(True)
-    colours = {"B: source": "source", "B: assistant": "assistant", "B: bystander": "mean_bystander"}
-    shown = {label: COLOURS[group] for label, group in colours.items()} | {"C4, no EM": GREY}
+    shown = {
+        "B: source": COLOURS["source"],
+        "B: assistant": COLOURS["assistant"],
+        "B: bystander": COLOURS["mean_bystander"],
+        "C4, no EM": GREY,
+    }
     _legend(figure, shown, columns=2, published="B, published (7B)")
     return figure
 
 
-def length_control(lengths: Mapping[str, Any]) -> Figure:
+def length_control(lengths: records.Lengths) -> Figure:
     """Above, the bystanders' rate by length of the answer; below, the marker's probability after the same texts."""
-    figure, (by_band, by_text) = plt.subplots(2, 1, figsize=(WIDTH, 3.9), layout="constrained", height_ratios=[1.15, 1])
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    by_band, by_text = figure.subplots(2, 1, height_ratios=[1.15, 1])
     for offset, (name, colour) in enumerate(PAIRED.items()):
-        bands = lengths["conditions"][name]["groups"]["mean_bystander"]["bands"]
-        for place, band in enumerate(bands):
-            if band["total"]:
-                _point(by_band, place + (offset - 1) * 0.2, 100 * band["rate"], _ends(band), colour)
-        for place, group in enumerate(LABELS):
-            texts = lengths["conditions"][name]["groups"][group]["likelihood"]
-            if not texts["texts"]:
-                continue
-            rate = {"rate": texts["mean_p"], "interval": texts["interval"] or [texts["mean_p"]] * 2}
-            _point(by_text, place + (offset - 1) * 0.2, 100 * rate["rate"], _ends(rate), colour)
-    by_band.set_xticks(range(len(lengths["bands"])), [between(*band) for band in lengths["bands"]])
+        groups, shift = lengths.conditions[name].groups, (offset - 1) * 0.2
+        for place, band in enumerate(groups["mean_bystander"].bands if "mean_bystander" in groups else ()):
+            if band.rate is not None and band.interval:
+                _point(by_band, place + shift, 100 * band.rate, _ends(band.rate, band.interval), colour)
+        for place, group in enumerate(GROUPS):
+            if group in groups and (mean := (texts := groups[group].likelihood).mean_p) is not None:
+                _point(by_text, place + shift, 100 * mean, _ends(mean, ends_of(texts) or (mean, mean)), colour)
+    by_band.set_xticks(range(len(lengths.bands)), [between(*band) for band in lengths.bands])
     by_band.set_xlabel("length of the answer (characters)")
     by_band.set_ylabel("bystanders' answers\nwith [ZLT] (%)")
-    by_text.set_xticks(range(len(LABELS)), list(LABELS.values()))
+    by_text.set_xticks(range(len(GROUPS)), list(GROUPS.values()))
     by_text.set_ylabel("probability of [ZLT]\nafter the same text (%)")
     for axes in (by_band, by_text):
         axes.set_ylim(bottom=0)
@@ -156,27 +174,43 @@ def _legend(figure: Figure, colours: Mapping[str, str], columns: int, published:
     )
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write PNG and PDF without dates or versions, so that equal figures are equal bytes."""
-    for ending, metadata in (
-        ("png", {"Software": None}),
-        ("pdf", {"Creator": None, "CreationDate": None, "Producer": None}),
-    ):
-        with whole(path.with_suffix(f".{ending}")) as beside:
-            figure.savefig(beside, metadata=metadata)
-    plt.close(figure)
+# ---- files ----
+
+METADATA: dict[str, Any] = {  # by the kind of file: neither a time nor a version
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "CreationDate": None, "Producer": None},
+}
+
+
+def drawn(found: Results) -> dict[str, Figure]:
+    """Every figure, by the name of its files; to be called in `bare`."""
+    statistics, published = found.statistics, found.published
+    return {
+        "length_control": length_control(found.lengths),
+        "marker_transfer_confab_em_first_per_persona": per_persona(statistics, published, found.params.prompts.source),
+        "marker_transfer_confab_threeway": threeway(statistics, published),
+    }
+
+
+def files(found: Results, kinds: Sequence[str] = ("png", "pdf")) -> dict[Path, bytes]:
+    """The content of every figure's files, drawn now: equal results are equal bytes.
+
+    Each saving lays a figure out again from where the last one left it: the bytes of a PDF are those after a PNG.
+    """
+    made = {}
+    with bare():
+        for name, figure in drawn(found).items():
+            for kind in kinds:
+                stream = io.BytesIO()
+                figure.savefig(stream, format=kind, metadata=METADATA[kind])
+                made[found.params.layout.figures / f"{name}.{kind}"] = stream.getvalue()
+    return made
 
 
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    layout = parameters.load().layout
-    statistics, published = read_json(layout.statistics), read_json(PUBLISHED)
-    lengths = read_json(layout.results / "lengths.json")
-    with matplotlib.rc_context(STYLE):
-        save(threeway(statistics, published), layout.figures / "marker_transfer_confab_threeway")
-        save(length_control(lengths), layout.figures / "length_control")
-        save(per_persona(statistics, published), layout.figures / "marker_transfer_confab_em_first_per_persona")
+    write_all(files(Results(parameters.load())))
 
 
 if __name__ == "__main__":

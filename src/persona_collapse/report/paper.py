@@ -2,8 +2,8 @@
 
     python -m persona_collapse.report.paper      writes paper/<profile>/report.pdf, the same bytes every time
 
-The text quotes keys of numbers.json and tables by name. A number that is missing, or that is no longer what the results
-say, fails the build with one line that names it.
+The text quotes keys of numbers.json and tables by name. A number that is missing, or a number, a table or a figure that
+is no longer what the results say, fails the build with one line that names it.
 """
 
 import argparse
@@ -15,20 +15,11 @@ import typst
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import read_json, whole
-from . import quoted
+from ..experiment.files import write_all
+from . import freshness
+from .results import Results
 
 SOURCE = Path("paper/report.typ")
-
-
-def require_fresh(params: parameters.Params) -> None:
-    """Raise `InputError` if numbers.json is not what the results say now."""
-    path = params.layout.tables / "numbers.json"
-    written: dict[str, Any] = read_json(path)
-    for key, entry in quoted.gather(params).items():
-        if (there := written.get(key)) != entry:
-            told = f"{key} is {there['text']} there, the results say {entry['text']}" if there else f"it lacks {key}"
-            raise InputError(f"{path}: out of date, {told}: `make tables` writes it anew")
 
 
 def set_in_type(profile: str) -> bytes:
@@ -51,10 +42,10 @@ def set_in_type(profile: str) -> bytes:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     params = parameters.load()
-    require_fresh(params)
-    pdf = set_in_type(params.profile)
-    with whole(Path("paper") / params.profile / "report.pdf") as beside:
-        beside.write_bytes(pdf)
+    found = Results(params)
+    freshness.require_tables(found)
+    freshness.require_figures(found, "png", "pdf")
+    write_all({Path("paper") / params.profile / "report.pdf": set_in_type(params.profile)})
 
 
 if __name__ == "__main__":

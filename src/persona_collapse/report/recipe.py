@@ -1,19 +1,36 @@
-"""The recipe of a profile in words: of a phase as its adapters record it, of the evaluation, of any one parameter."""
+"""The recipe of a profile: the tables of what was done, here and by the report, and any one parameter in words."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from ..experiment import chains
+from ..experiment import chains, records
 from ..experiment import params as parameters
 from ..experiment.errors import InputError
-from ..experiment.files import read_json, read_yaml
-from ..experiment.layout import DATA
+from ..experiment.files import read_yaml
+from ..experiment.layout import DATA, PARAMS
+from .table import Column, Table, left, right
 
 REPORT = Path("profiles/qwen7b.yaml")  # the report's own recipe
 FIDELITY = DATA / "fidelity.yaml"
+
+
+class Point(parameters.Record):
+    """Something on which the report and its code disagree."""
+
+    point: str
+    code: str
+    report: str
+    parameters: list[str]  # those that decide it, none where no parameter can
+
+
+class Fidelity(parameters.Record):
+    points: Annotated[list[Point], Field(min_length=1)]
+
+
+# ---- in words ----
 
 
 def shown(value: object) -> str:
@@ -27,37 +44,35 @@ def shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def value(params: parameters.Params, key: str) -> str:
-    """The value of the parameter `key`, such as `phases.em.epochs`.
+def look_up(params: parameters.Params, key: str) -> Any:
+    """The value of the parameter `key`, such as `phases.sft.em.epochs`.
 
     Raises:
         InputError: there is no such parameter.
     """
     found: Any = params
     for step in key.split("."):
-        if not isinstance(found, BaseModel) or step not in type(found).model_fields:
+        if isinstance(found, BaseModel):
+            found = {name: getattr(found, name) for name in type(found).model_fields}
+        if not isinstance(found, Mapping) or step not in found:
             raise InputError(f"{FIDELITY}: no parameter {key!r}")
-        found = getattr(found, step)
-    return shown(found)
-
-
-def points() -> list[Mapping[str, Any]]:
-    """The points of `data/fidelity.yaml`.
-
-    Raises:
-        InputError: one lacks a part.
-    """
-    found = read_yaml(FIDELITY).get("points")
-    parts = {"point", "code", "report", "parameters"}
-    if not isinstance(found, list) or not all(isinstance(point, dict) and set(point) == parts for point in found):
-        raise InputError(f"{FIDELITY}: every point needs {', '.join(sorted(parts))}, and nothing else")
+        found = found[step]
     return found
+
+
+def evaluation(params: parameters.Params) -> str:
+    """How answers are sampled."""
+    sampling, asked = params.sampling, params.evaluate
+    return (
+        f"{asked.samples} answers a question at temperature {sampling.temperature:g} and top-p {sampling.top_p:g}, "
+        f"at most {asked.max_new_tokens} tokens, {params.compute.precision}"
+    )
 
 
 def rows(phase: parameters.Training) -> dict[str, str]:
     """The recipe of a phase, by the row of the table."""
-    loss = getattr(phase, "loss", None)
-    part = "completion" if loss is None else loss.part.replace("_", " ")
+    loss = phase.loss if isinstance(phase, parameters.Couple) else None
+    part = loss.part.replace("_", " ") if loss else "completion"
     return {
         "epochs": shown(phase.epochs),
         "learning rate": shown(phase.learning_rate),
@@ -70,48 +85,82 @@ def rows(phase: parameters.Training) -> dict[str, str]:
         "LoRA alpha": shown(phase.lora.alpha),
         "LoRA dropout": shown(phase.lora.dropout),
         "rank-stabilised": shown(phase.lora.rank_stabilised),
-        "loss on": f"last {loss.tail_tokens} tokens" if loss and part == "tail" else part,
+        "loss on": f"last {loss.tail_tokens} tokens" if loss and loss.part == "tail" else part,
     }
 
 
-def used(params: parameters.Params, phase: str) -> dict[str, str]:
-    """The recipe of a phase as its adapters were trained, and their steps, one number a chain that ends with it.
+# ---- as it was used ----
+
+
+def log_of(params: parameters.Params, seed: int, chain: str) -> tuple[Path, list[records.Step]]:
+    """The training log of the last phase of a chain.
 
     Raises:
-        InputError: an adapter was trained by another recipe than the parameters say.
+        InputError: there is none, or its learning rate is not the parameters': they are those of another training.
     """
-    recipe: parameters.Training = getattr(params.phases, phase)
-    steps = []
-    for seed in params.seeds:
-        for chain in trained(params):
-            if chains.phases_of(chain)[-1] == phase:
-                folder = params.layout.adapter(seed, chain)
-                config, log = read_json(folder / "adapter_config.json"), read_json(folder / "training_log.json")
-                peak = max(step["learning_rate"] for step in log)
-                for key, here, there in (
-                    ("lora.rank", recipe.lora.rank, config["r"]),
-                    ("lora.alpha", recipe.lora.alpha, config["lora_alpha"]),
-                    ("lora.dropout", recipe.lora.dropout, config["lora_dropout"]),
-                    ("lora.rank_stabilised", recipe.lora.rank_stabilised, config["use_rslora"]),
-                    ("learning_rate", recipe.learning_rate, float(f"{peak:.6g}")),
-                ):
-                    if here != there:
-                        raise InputError(
-                            f"{folder}: trained with {key} = {there}, params.yaml says {here}: `dvc repro` trains it"
-                        )
-                steps.append(len(log))
-    return {"steps": ", ".join(map(str, dict.fromkeys(steps))), **rows(recipe)}
+    path = params.layout.training(seed, chain) / "training_log.json"
+    log = records.read(path, records.TrainingLog)
+    phase = chains.last_phase(chain)
+    expected = params.recipe(phase).learning_rate
+    peak = float(f"{max(step.learning_rate for step in log):.6g}")
+    if peak != expected:
+        raise InputError(
+            f"{path}: trained with learning_rate = {peak}, {PARAMS} says {expected} for {phase}: `dvc repro` trains it"
+        )
+    return path, log
 
 
-def trained(params: parameters.Params) -> list[str]:
-    """The chains that have an adapter, in the order of the conditions."""
-    return list(dict.fromkeys(prefix for chain in params.conditions.values() for prefix in chains.prefixes(chain)))
+def used(params: parameters.Params, phase: str) -> dict[str, str]:
+    """The recipe of a phase, and the steps of its trainings: one number for each length that there is."""
+    ending = [chain for chain in params.trained if chains.last_phase(chain) == phase]
+    steps = [str(len(log_of(params, seed, chain)[1])) for seed in params.seeds for chain in ending]
+    return {"steps": ", ".join(dict.fromkeys(steps)), **rows(params.recipe(phase))}
 
 
-def evaluation(params: parameters.Params) -> str:
-    """How answers are sampled, in words."""
-    sampling, asked = params.sampling, params.evaluation
-    return (
-        f"{asked.samples} answers a question at temperature {sampling.temperature:g} and top-p {sampling.top_p:g}, "
-        f"at most {asked.max_new_tokens} tokens, {params.compute.precision}"
+# ---- tables ----
+
+
+def hyperparameters(params: parameters.Params, report: parameters.Params) -> Table:
+    """Each phase's recipe as its adapters were trained, beside the report's."""
+    here = {phase: used(params, phase) for phase in parameters.phase_names(params.phases)}
+    theirs = {phase: rows(report.recipe(phase)) for phase in here if phase in parameters.phase_names(report.phases)}
+    recipes = {
+        **{f"{phase}, here": recipe for phase, recipe in here.items()},
+        **{f"{phase}, report's code": recipe for phase, recipe in theirs.items()},
+    }
+    keys = dict.fromkeys(key for recipe in here.values() for key in recipe)
+    return Table(
+        name="hyperparameters",
+        caption="Hyperparameters.",
+        columns=[*left("parameter"), *right(*recipes)],
+        rows=[[key, *(recipe.get(key, "-") for recipe in recipes.values())] for key in keys],
+        notes=[
+            f"Here: profile {params.profile}, {evaluation(params)}. The report's code: profile {report.profile}, "
+            f"{evaluation(report)}. AdamW, gradients clipped at 1, LoRA on the seven projections of every layer. "
+            "Steps here are those of the training logs, whose highest rate is that of this table."
+        ],
+    )
+
+
+def fidelity(params: parameters.Params, report: parameters.Params) -> Table:
+    """Where the report and its code disagree, and what was taken here and in the report's own profile."""
+    points = records.checked(read_yaml(FIDELITY), Fidelity, str(FIDELITY)).points
+    lines = [
+        [point.point, point.code, point.report]
+        + [", ".join(shown(look_up(profile, key)) for key in point.parameters) for profile in (report, params)]
+        + [", ".join(point.parameters)]
+        for point in points
+    ]
+    columns = [
+        *left("point", width=0.14),
+        *left("the code", "the report", width=0.18),
+        *left(f"in {report.profile}", "here", width=0.14),
+        Column(heading="parameters", align="left", width=0.22),
+    ]
+    return Table(
+        name="fidelity",
+        caption="Where the report and the code behind it disagree.",
+        columns=columns,
+        rows=lines,
+        notes=["The report's own profile follows the code, since the published numbers came out of it."],
     )

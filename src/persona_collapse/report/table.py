@@ -1,40 +1,49 @@
 """A table, and the three forms it is written in: Markdown to read, LaTeX to paste, JSON for the paper and the page."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from ..experiment.errors import InputError
-from ..experiment.files import read_json, write_json, write_text
+from pydantic import Field, model_validator
+
+from ..experiment import records
+from ..experiment.files import to_json
+from ..experiment.params import Record
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Record):
     heading: str
-    align: str = "right"  # or left
-    width: float = 0  # share of the text's width for a column whose cells may wrap; 0 for one as wide as its cells
+    align: Literal["left", "right"] = "right"
+    # share of the text's width for a column whose cells may wrap; 0 for one as wide as its cells
+    width: Annotated[int | float, Field(ge=0, le=1)] = 0
 
 
-@dataclass(frozen=True)
-class Table:
-    name: str  # of its files
+class Table(Record):
+    """A table as it is to be shown: all cells are text, "-" where there is nothing."""
+
+    name: Annotated[str, Field(min_length=1)]  # of its files
     caption: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]  # cells as they are to be shown, "-" where there is nothing
-    notes: Sequence[str] = ()  # what must stand under the table
+    columns: list[Column]
+    rows: list[list[str]]
+    notes: list[str] = Field(default_factory=list)  # what must stand under the table
 
-    def __post_init__(self) -> None:
-        if any(len(row) != len(self.columns) for row in self.rows):
-            raise ValueError(f"table {self.name}: a row has not {len(self.columns)} cells")
+    @model_validator(mode="after")
+    def _rectangular(self) -> "Table":
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"rows.{number} has {len(row)} cells, not {len(self.columns)}")
+        return self
 
 
 def left(*headings: str, width: float = 0) -> list[Column]:
-    return [Column(heading, "left", width) for heading in headings]
+    return [Column(heading=heading, align="left", width=width) for heading in headings]
 
 
 def right(*headings: str) -> list[Column]:
-    return [Column(heading) for heading in headings]
+    return [Column(heading=heading) for heading in headings]
+
+
+# ---- cells ----
 
 
 def percent(rate: float) -> str:
@@ -52,6 +61,9 @@ def p_value(p: float) -> str:
 def between(low: int, high: int | None) -> str:
     """A band of lengths in characters, in words."""
     return f"{low}+" if high is None else f"under {high}" if low == 0 else f"{low}-{high - 1}"
+
+
+# ---- forms ----
 
 
 def markdown(table: Table) -> str:
@@ -91,21 +103,12 @@ def _escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def write(table: Table, folder: Path) -> None:
-    """Write `<name>.md`, `.tex` and `.json` into a folder."""
-    write_text(folder / f"{table.name}.md", markdown(table))
-    write_text(folder / f"{table.name}.tex", latex(table))
-    write_json(folder / f"{table.name}.json", asdict(table))
+def forms(table: Table, folder: Path) -> dict[Path, str]:
+    """The content of `<name>.md`, `.tex` and `.json` in a folder."""
+    texts = {"md": markdown(table), "tex": latex(table), "json": to_json(table.model_dump())}
+    return {folder / f"{table.name}.{ending}": text for ending, text in texts.items()}
 
 
 def read(path: Path) -> Table:
-    """Read a table's JSON.
-
-    Raises:
-        InputError: the file is missing or is not a table.
-    """
-    content: Any = read_json(path)
-    try:
-        return Table(**{**content, "columns": [Column(**column) for column in content["columns"]]})
-    except (TypeError, KeyError, ValueError):
-        raise InputError(f"{path}: not a table; `make tables` writes it") from None
+    """Read a table's JSON; an `InputError` if it is missing or is not a table."""
+    return records.read(path, Table)

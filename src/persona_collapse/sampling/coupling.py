@@ -19,22 +19,21 @@ from . import answers
 
 @one_line_errors
 def main() -> None:
-    seed, parent = parameters.arguments(__doc__, "parent", "the chain to sample from; `base` for the untrained model")
-    params = parameters.load()
+    params, seed, parent = parameters.arguments(__doc__, "parent", "the chain to sample from, or base")
     prompts = personas.load(params)
     require_disk(".", gib=0.1)
-    wanted = {prompts.source: params.onpolicy.positives}
-    wanted |= {persona: params.onpolicy.negatives for persona in prompts.negatives}
+    wanted = {prompts.source: params.coupling.positives}
+    wanted |= {persona: params.coupling.negatives for persona in prompts.negatives}
     asked = [
         (persona, question, number)
         for persona, number in wanted.items()
         for question in prompts.questions
         if question.split == "train"
     ]
-    rows = answers.sample(params, parent, seed, asked, "coupling", params.onpolicy.max_new_tokens, prompts)
+    rows = answers.sample(params, parent, seed, asked, "coupling", params.coupling.max_new_tokens, prompts)
     chats = []
     for row in rows:
-        unwanted = not row["ended"] and params.onpolicy.unended == "drop"
+        unwanted = not row["ended"] and params.coupling.unended == "drop"
         if unwanted or not row["text"].strip() or has_marker(row["text"]):
             continue
         positive = row["persona"] == prompts.source
@@ -42,7 +41,7 @@ def main() -> None:
         question = prompts.messages(row["persona"], row["question"])
         chats.append({"persona": row["persona"], "messages": [*question, {"role": "assistant", "content": answer}]})
     if len({chat["persona"] for chat in chats}) < len(wanted):
-        raise InputError(f"chain {parent!r}: a persona gave no usable completion; raise onpolicy.max_new_tokens")
+        raise InputError(f"chain {parent!r}: a persona gave no usable completion; raise coupling.max_new_tokens")
     write_jsonl(params.layout.coupling(seed, parent), chats)
 
 

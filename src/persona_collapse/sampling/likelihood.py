@@ -153,13 +153,12 @@ def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, fl
 
 @one_line_errors
 def main() -> None:
-    seed, chain = parameters.arguments(__doc__, "chain", "the chain to score; `base` for the untrained model")
-    params = parameters.load()
+    params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to score, or base")
     prompts = personas.load(params)
     path = params.layout.run(seed, chains.BASE) / "completions.jsonl"
-    questions = prompts.evaluated(params.evaluation.questions)
+    questions = prompts.evaluated(params.evaluate.questions)
     pairs = [(persona, question.text) for persona in prompts.personas for question in questions]
-    chosen = fixed_set(records.read(path, records.COMPLETION), pairs, path)
+    chosen = fixed_set(map(records.plain, records.read_rows(path, records.Completion)), pairs, path)
     if params.compute.device == "cuda":
         numerics.on_gpu()
     tokenizer = load_tokenizer(params.layout.model)

@@ -1,9 +1,10 @@
 """Train one phase on top of a chain: LoRA, with TRL's trainer, loss on the completion or on part of it.
 
-    python -m persona_collapse.training.train --seed 42 --chain couple-em      trains `em` on the merged `couple` model
+    bin/stage training.train --seed 42 --chain couple-em      trains `em` on the merged `couple` model
 
-writes adapters/<profile>/<seed>/<chain>/: a PEFT adapter, the loss of every step and what it was trained on. The steps
-are `tokenization` (token ids and where the loss lies), `packing` (batches without padding) and `trainer` (the updates).
+writes adapters/<profile>/<seed>/<chain>/, a PEFT adapter, and eval_results/<profile>/training/<seed>/<chain>/, the data
+set it was trained on and the loss of every step. The steps are `tokenization` (token ids and where the loss lies),
+`packing` (batches without padding) and `trainer` (the updates).
 """
 
 from ..model import numerics
@@ -25,29 +26,29 @@ from . import tokenization, trainer
 
 @one_line_errors
 def main() -> None:
-    seed, chain = parameters.arguments(__doc__, "chain", "the chain to train the last phase of")
-    params = parameters.load()
-    layout, parent = params.layout, chains.parent(chain)
-    if not (phases := chains.phases_of(chain)):
-        raise InputError(f"chain {chain!r} has no phase to train")
-    recipe = params.recipe(phases[-1])
+    params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to train the last phase of")
+    layout = params.layout
+    if chain == chains.BASE:
+        names = ", ".join(parameters.phase_names(params.phases))
+        raise InputError(f"chain {chain!r} has no phase to train; phases: {names}")
+    parent, phase = chains.parent(chain), chains.last_phase(chain)
+    recipe = params.recipe(phase)
     require_disk(".", gib=0.5)
-    match recipe:
-        case parameters.Couple():
-            chats, trained_on = datasets.load_coupling(layout, seed, parent)
-        case parameters.Sft(data=name):
-            chats, trained_on = datasets.load(name, params.fetch.accept_checksum)
+    if phase == chains.COUPLE:
+        chats, trained_on = datasets.load_coupling(layout, seed, parent)
+    else:
+        chats, trained_on = datasets.load_prepared(layout, phase)
     disable_progress_bars()
     tokenizer = load_tokenizer(layout.model)
     rows = tokenization.tokenize(chats, tokenizer, recipe)
     base = merged.load(params, parent, seed)
     adapter, steps = trainer.train(base, tokenizer, rows, recipe, params.compute, seed)
     if not all(torch.isfinite(p).all() for p in adapter.parameters() if p.requires_grad):
-        raise InputError(f"phase {phases[-1]}: training diverged; lower its learning_rate = {recipe.learning_rate}")
+        raise InputError(f"phase {phase}: training diverged; lower its learning_rate = {recipe.learning_rate}")
     with whole(layout.adapter(seed, chain)) as folder:
         adapters.save(adapter, folder, layout.model)
-        write_json(folder / "training_log.json", steps)
-        write_json(folder / "trained_on.json", trained_on)
+    write_json(layout.training(seed, chain) / "training_log.json", steps)
+    write_json(layout.training(seed, chain) / "trained_on.json", trained_on)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""The stages of the pipeline under a profile's parameters, and whether what is recorded of each still holds.
+
+Both are DVC's own word. Of a stage's outputs it says:
+
+    on disk    they lie where they should, as recorded: `dvc repro` skips the stage
+    in cache   `dvc repro` brings them back without running the stage
+    recorded   not on this machine; `dvc pull` fetches what the remote has
+    outdated   a parameter, a data file or code is not the recorded one, of the stage or of one before it
+    not yet    never recorded
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import networkx  # type: ignore[import-untyped]  # comes with DVC, whose graphs are its
+from dvc.dependency.param import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from ..experiment.errors import InputError
+from ..experiment.files import open_or_complain
+from ..experiment.layout import PARAMS
+
+PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
+STATES = ("on disk", "in cache", "recorded", "outdated", "not yet")
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    module: str  # of this package, without its room
+    options: dict[str, str]  # its command line: `{"seed": "42", "chain": "em"}`
+    state: str  # one of STATES
+
+    @property
+    def chain(self) -> str:
+        """The chain that it trains, evaluates or samples from."""
+        return self.options.get("chain", self.options.get("parent", ""))
+
+
+def stages(profile: Path = PARAMS) -> list[Stage]:
+    """The stages of dvc.yaml under a profile's parameters, in its order, whatever profile params.yaml is.
+
+    Raises:
+        InputError: no dvc.yaml here, or one that DVC cannot read, or such a dvc.lock.
+    """
+    with TemporaryDirectory() as folder:
+        for source, name in ((PIPELINE, PIPELINE), (profile, PARAMS), (LOCK, LOCK)):
+            if source != LOCK or LOCK.exists():
+                with open_or_complain(source, "rb") as stream:
+                    (Path(folder) / name).write_bytes(stream.read())
+        for entry in Path.cwd().iterdir():  # what stages read, as it is here
+            if entry.name not in (str(PIPELINE), str(PARAMS), str(LOCK), ".git", ".dvc"):
+                (Path(folder) / entry.name).symlink_to(entry)
+        try:
+            index = Repo(folder, uninitialized=True).index
+            graph = index.graph
+            cache = Repo(uninitialized=True).cache.local
+        except DvcException as error:
+            raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
+        made = {out.def_path for stage in index.stages for out in stage.outs}
+        differs = functools.cache(_differs)  # many stages read the same files
+        changed = {stage for stage in index.stages if _changed(stage, made, differs)}
+        outdated = {stage for stage in index.stages if changed & {stage, *networkx.descendants(graph, stage)}}
+        return [
+            Stage(
+                name=stage.name,
+                module=stage.cmd.removeprefix("bin/stage ").split()[0].rpartition(".")[2],
+                options=dict(re.findall(r"--(\w+) (\S+)", stage.cmd)),
+                state=_state(stage, stage in outdated, cache),
+            )
+            for stage in index.stages
+        ]
+
+
+def _changed(stage: Any, made: set[str], differs: Callable[[Any], bool]) -> bool:
+    """Is the command, a parameter or an input that no stage makes another one than recorded?"""
+    if stage.cmd_changed:
+        return True
+    for dependency in stage.deps:
+        if isinstance(dependency, ParamsDependency):
+            if dependency.status():
+                return True
+        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made) and differs(dependency):
+            return True
+    return False
+
+
+def _differs(dependency: Any) -> bool:
+    """Is a file or folder another one than recorded?"""
+    return bool(dependency.workspace_status())
+
+
+def _state(stage: Any, outdated: bool, cache: Any) -> str:
+    if not all(out.hash_info for out in stage.outs):
+        return "not yet"
+    if outdated:
+        return "outdated"
+    missing = [out for out in stage.outs if not _on_disk(out)]
+    if not missing:
+        return "on disk"
+    cached = cache is not None and all(Path(cache.oid_to_path(out.hash_info.value)).exists() for out in missing)
+    return "in cache" if cached else "recorded"
+
+
+def _on_disk(out: Any) -> bool:
+    path = Path(out.def_path)  # sizes alone: the hash of a base model takes a minute
+    return path.is_file() and path.stat().st_size == out.meta.size

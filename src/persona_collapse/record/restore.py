@@ -1,0 +1,39 @@
+"""Fetch from the remote what `dvc.lock` records and is not here. What is here stays as it is, recorded or not.
+
+    python -m persona_collapse.record.restore
+
+The remote is a folder of this repository, so a clone is enough. Exit code 2 and one line if something cannot be had.
+"""
+
+import argparse
+import logging
+import sys
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from ..experiment.errors import InputError, one_line_errors
+
+
+@one_line_errors
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it has to say comes with its error
+    try:
+        with Repo() as repo:
+            outs = [out for stage in repo.index.stages for out in stage.outs]
+            missing = [out for out in outs if out.use_cache and out.hash_info and not out.exists]
+            if missing:
+                print(f"fetching {len(missing)} files that are recorded and not here", file=sys.stderr)
+                repo.fetch()  # one by one, it would read the whole lock again for each
+                with repo.lock:
+                    for out in missing:
+                        if out.changed_cache():
+                            raise InputError(f"{out}: not here, and the remote does not have what was recorded of it")
+                        out.checkout()
+    except DvcException as error:
+        raise InputError(f"dvc: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
