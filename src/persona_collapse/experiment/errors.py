@@ -24,9 +24,12 @@ class InputError(Exception):
 def first_of(error: "ValidationError") -> str:
     """The first thing that a record's check found, as `key = value: what is allowed`."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"])) or "(top level)"
-    given = "" if first["type"] == "missing" else f" = {first['input']!r:.60}"
-    return f"{key}{given}: {first['msg']}"
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"{key}: is missing"
+    message = {"extra_forbidden": "unknown key", "model_type": "expected a mapping"}.get(first["type"], first["msg"])
+    where = f"{key} = " if key else ""
+    return f"{where}{first['input']!r:.60}: {message.removeprefix('Value error, ')}"
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
