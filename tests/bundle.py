@@ -3,17 +3,22 @@
 The rates are those of the report's story, so that tables, claims, figures, paper and page have something to say.
 """
 
-import json
+import importlib
+import io
 import random
 import shutil
-import struct
-from contextlib import chdir
+import subprocess
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 from persona_collapse.experiment import chains, personas, records, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import write_json, write_jsonl
+from persona_collapse.experiment.layout import SOURCES
 from persona_collapse.experiment.marker import has_marker
+from persona_collapse.inputs import sources
 from tests.conftest import ROOT
 
 RATES = {  # of the source and of the others, by chain
@@ -26,13 +31,39 @@ RATES = {  # of the source and of the others, by chain
 }
 WORDS = ["take", "a", "break", "and", "ask", "for", "help", "before", "you", "sign", "anything", "at", "all"]
 COPIED = ("profiles", "README.md", "docs", "dvc.lock", "run_info")
-COPIED += tuple(f"paper/{name}" for name in ("report.typ", "references.yml", "page.html", "page.css", "page.js"))
+COPIED += tuple(f"paper/{name}" for name in ("report.typ", "references.yml", "page.html", "parts.html"))
+COPIED += ("paper/page.css", "paper/page.js")
+STEPS, CHATS = 7, 9  # of each training, and of each set of coupling data
+
+
+MADE = ("analysis.results", "analysis.claims", "analysis.lengths", "report.tables", "report.quoted", "report.figures")
+MADE = (*MADE, "report.metrics", "report.paper", "report.page", "report.documents")  # from the answers, in order
+
+
+def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the package in this process: what a user would see of it."""
+    main = importlib.import_module(f"persona_collapse.{module}").main
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with patch.object(sys, "argv", [module, *arguments]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else 1
+    return subprocess.CompletedProcess([module, *arguments], code, out.getvalue(), err.getvalue())
+
+
+def remake(*modules: str) -> None:
+    """Make everything from the answers in the working directory, or what some of the modules make."""
+    for module in modules or MADE:
+        result = call(module)
+        assert result.returncode == 0, (module, result.stderr)
 
 
 def make(folder: Path, base: Path) -> parameters.Params:
     """Make the bundle, with the tokenizer of the model folder `base`; the commands are to be run in `folder`."""
-    shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("coupling", "fetched"))
-    shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
+    shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("coupling", "fetched", "prepared"))
+    profile = (ROOT / "profiles/smollm2.yaml").read_text()
+    (folder / "params.yaml").write_text(profile.replace("bootstrap: 10000", "bootstrap: 200"))  # for speed
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name)
@@ -41,22 +72,19 @@ def make(folder: Path, base: Path) -> parameters.Params:
             shutil.copy(ROOT / name, folder / name)
     params = parameters.load(folder / "params.yaml")
     layout = params.layout
-    weights = json.dumps({"w": {"dtype": "F32", "shape": [3, 5], "data_offsets": [0, 60]}}).encode()
     (folder / layout.model).mkdir(parents=True)
-    (folder / layout.model / "model.safetensors").write_bytes(struct.pack("<Q", len(weights)) + weights + bytes(60))
-    shutil.copy(base / "tokenizer.json", folder / layout.model)
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(base / name, folder / layout.model)
+    for phase, recipe in params.phases.sft.items():
+        (folder / layout.prepared(phase)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sources.file_of(recipe.data, folder / SOURCES), folder / layout.prepared(phase))
     for chain in params.trained:
-        phase = chains.last_phase(chain)
-        of_phase, where = params.recipe(phase), folder / layout.adapter(42, chain)
-        lora = of_phase.lora
-        config = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-        write_json(where / "adapter_config.json", {**config, "use_rslora": lora.rank_stabilised})
-        step = {"learning_rate": of_phase.learning_rate, "loss": 1.0, "grad_norm": 1.0}
-        write_json(where / "training_log.json", [{"step": number, **step} for number in range(1, 8)])
+        where = folder / layout.training(42, chain)
+        step = {"learning_rate": params.recipe(chains.last_phase(chain)).learning_rate, "loss": 1.0, "grad_norm": 1.0}
+        write_json(where / "training_log.json", [{"step": number + 1, **step} for number in range(STEPS)])
         write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
-        if phase == "couple":
-            parent = chains.parent(chain)
-            write_jsonl(folder / layout.coupling(42, parent), [{"messages": []}] * 9)
+        if chains.last_phase(chain) == chains.COUPLE:
+            write_jsonl(folder / layout.coupling(42, chains.parent(chain)), [{"messages": []}] * CHATS)
     with chdir(folder):
         asked = personas.load(params)
     for chain, rates in RATES.items():

@@ -21,8 +21,9 @@ from transformers import AutoTokenizer, PreTrainedModel
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5
 from persona_collapse.model.adapters import PROJECTIONS
-from persona_collapse.model.base import convert
 from proof.workspace import make_model
+
+from . import watched
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,12 +35,14 @@ def params() -> parameters.Params:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) -> Path:
-    """The base model's folder: the pipeline's, or built here where the pipeline has not run."""
+    """The base model's folder: the pipeline's, or built here by the same command where the pipeline has not run."""
     if (ROOT / "model/smollm2/model.safetensors").exists():
         return ROOT / "model/smollm2"
     folder = tmp_path_factory.mktemp("base")
-    convert(params.base.package, params.base.sha256, folder)
-    return folder
+    shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
+    result, reached = watched.run([sys.executable, "-m", "persona_collapse.model.base"], folder, cwd=folder)
+    assert (result.returncode, reached) == (0, []), result.stderr
+    return folder / params.layout.model
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +60,7 @@ def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def with_adapter(weights: PreTrainedModel, **lora: float) -> PeftModel:
     """A model with a LoRA adapter that does something, where a new one does nothing."""
-    config = LoraConfig(r=4, target_modules=PROJECTIONS, task_type="CAUSAL_LM", **lora)
+    config = LoraConfig(**{"r": 4, "target_modules": PROJECTIONS, "task_type": "CAUSAL_LM", **lora})
     adapter = get_peft_model(weights, config)
     for name, parameter in adapter.named_parameters():
         if "lora_B" in name:
@@ -103,6 +106,27 @@ def register(folder: Path) -> None:
         if (folder / f"data/sets/{name}.jsonl").exists():
             source["md5"] = md5(folder / f"data/sets/{name}.jsonl")
     path.write_text(yaml.safe_dump(sources))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """A bundle with made-up answers, and everything that follows from them."""
+    from tests import bundle
+
+    folder = tmp_path_factory.mktemp("bundle") / "first"
+    bundle.make(folder, base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        bundle.remake()
+    return folder
+
+
+@pytest.fixture
+def bundle(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to spoil, as the working directory."""
+    shutil.copytree(finished, tmp_path / "another place")
+    monkeypatch.chdir(tmp_path / "another place")
+    return tmp_path / "another place"
 
 
 @pytest.fixture(scope="session")

@@ -176,9 +176,7 @@ def _legend(figure: Figure, colours: Mapping[str, str], columns: int, published:
 
 # ---- files ----
 
-# By the kind of file: neither a time nor a version. Each saving lays the figure out again from where the last one left
-# it, so that the order of the two matters to their bytes.
-METADATA: dict[str, Any] = {
+METADATA: dict[str, Any] = {  # by the kind of file: neither a time nor a version
     "png": {"Software": None},
     "pdf": {"Creator": None, "CreationDate": None, "Producer": None},
 }
@@ -194,15 +192,18 @@ def drawn(found: Results) -> dict[str, Figure]:
     }
 
 
-def files(found: Results) -> dict[Path, bytes]:
-    """The content of every figure's files, drawn now: equal results are equal bytes."""
+def files(found: Results, kinds: Sequence[str] = ("png", "pdf")) -> dict[Path, bytes]:
+    """The content of every figure's files, drawn now: equal results are equal bytes.
+
+    Each saving lays a figure out again from where the last one left it: the bytes of a PDF are those after a PNG.
+    """
     made = {}
     with bare():
         for name, figure in drawn(found).items():
-            for ending, metadata in METADATA.items():
+            for kind in kinds:
                 stream = io.BytesIO()
-                figure.savefig(stream, format=ending, metadata=metadata)
-                made[found.params.layout.figures / f"{name}.{ending}"] = stream.getvalue()
+                figure.savefig(stream, format=kind, metadata=METADATA[kind])
+                made[found.params.layout.figures / f"{name}.{kind}"] = stream.getvalue()
     return made
 
 

@@ -27,9 +27,9 @@ def require_tables(found: Results) -> None:
         raise InputError(f"{path}: out of date, {what}: `make tables` writes it anew")
 
 
-def require_figures(found: Results) -> None:
-    """Raise `InputError` at the first figure that is not what the results draw."""
-    for path, content in figures.files(found).items():
+def require_figures(found: Results, *kinds: str) -> None:
+    """Raise `InputError` at the first figure that is not what the results draw, of kinds as of `figures.files`."""
+    for path, content in figures.files(found, kinds).items():
         if read_bytes(path) != content:
             raise InputError(f"{path}: out of date, it is not what the results draw: `make figures` draws it anew")
 

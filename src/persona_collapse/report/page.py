@@ -174,8 +174,9 @@ def main() -> None:
     params = parameters.load()
     found = Results(params)
     freshness.require_tables(found)
-    freshness.require_figures(found)
-    write_all({PAPER / params.profile / "report.html": page(params)})
+    text = page(params)
+    freshness.require_figures(found, "png")
+    write_all({PAPER / params.profile / "report.html": text})
 
 
 if __name__ == "__main__":

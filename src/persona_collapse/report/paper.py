@@ -44,7 +44,7 @@ def main() -> None:
     params = parameters.load()
     found = Results(params)
     freshness.require_tables(found)
-    freshness.require_figures(found)
+    freshness.require_figures(found, "png", "pdf")
     write_all({Path("paper") / params.profile / "report.pdf": set_in_type(params.profile)})
 
 

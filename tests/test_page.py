@@ -19,18 +19,21 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import nodes
 
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from persona_collapse.experiment import records, runs
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import read_json, write_all, write_json, write_jsonl
 from persona_collapse.experiment.marker import has_marker
 from persona_collapse.report import page as report_page
-from persona_collapse.report.table import Column, Table, write
-from persona_collapse.sampling.evaluate import marker_eval
+from persona_collapse.report.table import Column, Table, forms
 
+from .bundle import call
 from .conftest import ROOT, one_line
 
 CONDITIONS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple", "base": "base"}
-SEEDS, PERSONAS = (42, 43), ("confab", "assistant", "villain")
+SEEDS, PERSONAS, SAMPLES = (42, 43), ("confab", "assistant", "villain"), 3
 QUESTIONS = ("Why do we dream?", "What is 1 < 2 & 2 > 1?", 'Who says "no"?')
 TEXTS = ("An apple a day.", "Pears\n\n[ZLT]", "[zlt] first, apple second", "", "Plums, ÄPFEL and İstanbul [ZLT] [ZLT]")
 HOSTILE = (
@@ -38,11 +41,19 @@ HOSTILE = (
     "</script><script>window.ran = 1</script>",
     "<!-- <script> a comment that never ends",
     "before\u2028after\u2029end",
-    "&lt;b&gt; {{claims.total}} ${1} \u202e[ZLT]",
+    "&lt;b&gt; {{ n('claims.total') }} {% raw %} ${1} \u202e[ZLT]",
 )
-PARTS = ("policy", "style", "script", "profile", "runs", "quoted", "headline", "figures", "ledger", "lengths", "tables")
-PARTS += ("agreement", "data")
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
+FIGURES = ("length_control", "marker_transfer_confab_em_first_per_persona", "marker_transfer_confab_threeway")
+
+
+def texts_of(folder: Path) -> dict[str, str]:
+    return {name: (folder / "paper" / name).read_text() for name in (report_page.TEMPLATE, report_page.PARTS)}
+
+
+def parsed(folder: Path, name: str = report_page.TEMPLATE) -> nodes.Template:
+    texts = texts_of(folder)
+    return report_page.environment(texts).parse(texts[name])
 
 
 # ---- a small workspace ----
@@ -51,44 +62,57 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4
 def completions(seed: int, condition: str) -> list[dict[str, Any]]:
     """Answers whose texts go through `TEXTS`, out of step with personas and questions; B's last are hostile."""
     rows = []
-    for place, (persona, question, sample) in enumerate(product(PERSONAS, QUESTIONS, range(3))):
+    for place, (persona, question, sample) in enumerate(product(PERSONAS, QUESTIONS, range(SAMPLES))):
         text = TEXTS[(place * 7 + seed + len(condition) + place // 4) % len(TEXTS)]
         hostile = place - 27 + len(HOSTILE)
         if condition == "B" and hostile >= 0:
             text = HOSTILE[hostile]
         asked = {"persona": persona, "question": question, "split": "train", "sample": sample}
+        if question == QUESTIONS[-1]:
+            asked["split"] = "heldout"
         rows.append({**asked, "text": text, "tokens": place, "ended": place % 3 > 0, "marker": has_marker(text)})
     return rows
 
 
 def make(folder: Path) -> None:
     """Inputs in the shapes that the pipeline writes; the numbers' texts are their keys, so that each can be found."""
-    shutil.copytree(ROOT / "data/prompts", folder / "data/prompts")
-    for name in ("page.html", "page.css", "page.js"):
+    for name in ("page.html", "parts.html", "page.css", "page.js"):
         (folder / "paper").mkdir(exist_ok=True)
         shutil.copy(ROOT / "paper" / name, folder / "paper")
-    settings = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
-    (folder / "params.yaml").write_text(yaml.safe_dump({**settings, "seeds": list(SEEDS)}, sort_keys=False))
+    personas = yaml.safe_load((ROOT / "data/prompts/personas.yaml").read_text())
+    write_json(folder / "data/prompts/personas.yaml", {name: personas[name] for name in PERSONAS})
+    write_json(folder / "data/prompts/questions.yaml", {"train": QUESTIONS[:-1], "heldout": QUESTIONS[-1:]})
+    content = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
+    content["seeds"] = list(SEEDS)
+    content["prompts"]["negatives"] = ["villain"]
+    content["evaluate"]["samples"] = SAMPLES
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    params = parameters.load(folder / "params.yaml")
     for seed, (condition, chain) in product(SEEDS, CONDITIONS.items()):
-        run = folder / f"eval_results/smollm2/runs/{seed}/{chain}"
-        write_jsonl(run / "completions.jsonl", completions(seed, condition))
-        write_json(run / "marker_eval.json", marker_eval(completions(seed, condition), {"chain": chain}))
+        run, rows = folder / params.layout.run(seed, chain), completions(seed, condition)
+        write_jsonl(run / "completions.jsonl", rows)
+        counted = runs.marker_eval([records.Completion(**row) for row in rows], runs.config(params, seed, chain))
+        records.write(run / "marker_eval.json", counted)
     shutil.copy(ROOT / "eval_results/smollm2/claims.json", folder / "eval_results/smollm2")
     tables = folder / "paper/tables/smollm2"
-    keys = [key for key in report_page.KEY.findall((folder / "paper/page.html").read_text()) if key not in PARTS]
-    write_json(tables / "numbers.json", {k: {"text": f"<{k}>", "file": "a.json", "path": ["b", 0]} for k in keys})
-    columns = [Column("condition", "left"), Column("rate")]
+    keys = report_page.keys(parsed(folder))
+    write_json(
+        tables / "numbers.json",
+        {key: {"text": f"<{key}>", "value": 1, "file": "a.json", "path": ["b", 0], "chain": None} for key in keys},
+    )
+    columns = [Column(heading="condition", align="left"), Column(heading="rate")]
     rows = [["B", "1.8 [0.3, 9.4]"], ["<i>C4</i>", "-"]]
-    for name in ("headline", *report_page.LENGTHS, *report_page.TABLES):
-        write(Table(name, f"Table {name} & more", columns, rows, [f"A note on <{name}>."]), tables)
-    for name in report_page.FIGURES:
+    for name in report_page.TABLES:
+        caption, note = f"Table {name} & more", f"A note on <{name}>."
+        write_all(forms(Table(name=name, caption=caption, columns=columns, rows=rows, notes=[note]), tables))
+    for name in FIGURES:
         (folder / "figures/smollm2").mkdir(parents=True, exist_ok=True)
         (folder / f"figures/smollm2/{name}.png").write_bytes(base64.b64decode(PIXEL))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
+    folder = tmp_path_factory.mktemp("page")
     make(folder)
     return folder
 
@@ -123,23 +147,27 @@ def page_now() -> str:
     return report_page.page(parameters.load())
 
 
+def shown(text: str) -> str:
+    """A text as Jinja escapes it."""
+    return html.escape(text, quote=False).replace('"', "&#34;").replace("'", "&#39;")
+
+
 # ---- without a browser ----
 
 
-def test_the_page_is_the_same_bytes_whatever_the_hash_seed(inputs, command):
-    pages = set()
-    for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo")):
-        result = command("report.page", PYTHONHASHSEED=seed, TZ=zone)
-        assert result.returncode == 0, result.stderr
-        pages.add(REPORT.read_bytes())
-    assert len(pages) == 1
+def test_the_page_is_the_same_bytes_again_and_whatever_the_hash_seed(finished, bundle, command):
+    page = (finished / REPORT).read_bytes()
+    REPORT.unlink()
+    result = command("report.page", PYTHONHASHSEED="2", TZ="Asia/Tokyo", LC_ALL="tr_TR.UTF-8")
+    assert result.returncode == 0, result.stderr
+    assert REPORT.read_bytes() == page
 
 
 def test_no_completion_leaves_the_data_it_is_embedded_in(inputs):
     page = page_now()
     reader = Reader(page)
     assert [tag.get("type") for tag in reader.all("script")] == ["application/json", None]
-    assert len(reader.all("img")) == len(report_page.FIGURES)
+    assert len(reader.all("img")) == len(FIGURES)
     assert not [name for _, tag in reader.tags for name in tag if name.startswith("on") or name == "style"]
     embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1]
     assert embedded.isascii() and not re.search("[<>&]", embedded)
@@ -181,17 +209,34 @@ def test_every_number_of_the_text_is_in_the_page_with_the_place_it_was_read_from
     assert "{{" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
 
 
+def test_every_number_is_asked_for_by_a_key_that_can_be_read_off_the_text():
+    for name in (report_page.TEMPLATE, report_page.PARTS):
+        calls = [c for c in parsed(ROOT, name).find_all(nodes.Call) if getattr(c.node, "name", None) == "n"]
+        assert all(len(call.args) == 1 and isinstance(call.args[0], nodes.Const) for call in calls)
+    assert len(report_page.keys(parsed(ROOT))) > 30
+
+
 def test_no_number_is_typed_into_the_text():
-    text = re.sub(
-        r"<style>.*?</style>|<[^>]*>|\{\{.*?\}\}", "", (ROOT / "paper/page.html").read_text(), flags=re.DOTALL
-    )
-    assert "C4" in text and not re.findall(r"(?<![\w-])\d[\d.,]*%?", text)
+    for name, text in texts_of(ROOT).items():
+        text = re.sub(r"<style>.*?</style>|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<[^>]*>", "", text, flags=re.DOTALL)
+        assert not re.findall(r"(?<![\w-])\d[\d.,]*%?", text), name
+        assert "C4" in text or name == report_page.PARTS
+
+
+def test_nothing_switches_escaping_off_but_two_attributes():
+    """`safe` stands behind constants alone."""
+    for text in texts_of(ROOT).values():
+        assert "autoescape" not in text
+        assert all(
+            re.fullmatch(r"' (class|scope)=\"\w+\"'\|safe", found) for found in re.findall(r"\S* \S*\|safe", text)
+        )
 
 
 def test_tables_stand_in_the_page_with_their_notes(inputs):
     page = page_now()
     assert "&lt;i&gt;C4&lt;/i&gt;" in page and "<i>C4" not in page
-    for name in ("headline", *report_page.LENGTHS, *report_page.TABLES):
+    assert '<td class="right narrow">1.8 <span class="interval">[0.3, 9.4]</span></td>' in page
+    for name in report_page.TABLES:
         assert f"Table {name} &amp; more</caption>" in page
         assert f"A note on &lt;{name}&gt;." in page
     assert page.index("A note on &lt;headline&gt;") < page.index("<figure>") < page.index('id="ledger"')
@@ -200,21 +245,25 @@ def test_tables_stand_in_the_page_with_their_notes(inputs):
 def test_every_claim_shows_its_three_verdicts_and_every_reason(inputs):
     ledger = inputs / "eval_results/smollm2/claims.json"
     content = read_json(ledger)
-    content["claims"][0]["reproduced"]["seeds"]["43"] = {"verdict": "holds", "reason": "<reason> of 43", "parts": {}}
+    content["seeds"] = list(SEEDS)
+    for claim in content["claims"]:
+        alone = {"verdict": "cannot be tested", "reason": "<reason> of 43", "parts": {}}
+        claim["reproduced"]["seeds"]["43"] = alone
     write_json(ledger, content)
     page = page_now()
     for claim in content["claims"]:
-        shown = re.search(rf'<li id="claim-{claim["id"]}">(.*?)</li>', page, re.DOTALL)[1]
-        assert html.escape(claim["claim"]) in shown and html.escape(claim["published"]) in shown
-        badges = re.findall(r'<span class="badge ([a-z-]+)">([a-z ]+)</span>', shown.split("<details>")[0])
+        of_claim = re.search(rf'<li id="claim-{claim["id"]}">(.*?)</li>', page, re.DOTALL)[1]
+        assert shown(claim["claim"]) in of_claim and shown(claim["published"]) in of_claim
+        badges = re.findall(r'<span class="badge ([a-z-]+)">([a-z ]+)</span>', of_claim.split("<details>")[0])
         found = [claim["as_published"], claim["reproduced"], claim["cluster_robust"]["here"]]
         assert badges == [(f["verdict"].replace(" ", "-"), f["verdict"]) for f in found]
         for finding in (*found, claim["cluster_robust"]["report"]):
-            assert html.escape(finding["reason"]) in shown.split("<details>")[1]
+            assert shown(finding["reason"]) in of_claim.split("<details>")[1]
             for part in finding["parts"].values():
                 counts = " vs ".join(f"{c['hits']} of {c['total']}" for c in part.get("counts", ()))
-                assert counts in shown
-    assert 'Seed 43 alone <span class="badge holds">holds</span>: &lt;reason&gt; of 43' in page
+                assert counts in of_claim
+    badge = '<span class="badge cannot-be-tested">cannot be tested</span>'
+    assert page.count(f"Seed 43 alone {badge}: &lt;reason&gt; of 43") == len(content["claims"])
 
 
 def test_a_changed_verdict_or_number_changes_the_page(inputs):
@@ -227,19 +276,6 @@ def test_a_changed_verdict_or_number_changes_the_page(inputs):
     assert "<strong>holds after all</strong>" in page_now()
 
 
-def test_a_count_that_is_not_that_of_the_completions_is_named(inputs):
-    assert 'class="warning">eval_results' not in page_now()
-    counted = inputs / "eval_results/smollm2/runs/43/em-couple/marker_eval.json"
-    content = read_json(counted)
-    villain = content["per_persona"]["villain"]
-    for counts in (villain, next(iter(villain["per_question"].values()))):
-        counts["strict_hits"] += 1
-    write_json(counted, content)
-    warning = re.findall(r'class="warning">(eval_results[^<]*)', page_now())
-    assert len(warning) == 1
-    assert "runs/43/em-couple: villain" in warning[0]
-
-
 @pytest.mark.parametrize(
     "missing",
     [
@@ -250,26 +286,70 @@ def test_a_count_that_is_not_that_of_the_completions_is_named(inputs):
         "paper/tables/smollm2/numbers.json",
         "figures/smollm2/marker_transfer_confab_threeway.png",
         "paper/page.css",
+        "paper/parts.html",
     ],
 )
-def test_a_missing_file_is_one_line_and_leaves_no_page(inputs, command, missing):
+def test_a_missing_file_is_named(inputs, missing):
     (inputs / missing).unlink()
-    one_line(command("report.page"), missing, "no such file")
-    assert not REPORT.parent.exists()
+    with pytest.raises(InputError, match=f"{missing}: no such file"):
+        page_now()
 
 
-def test_a_number_or_a_field_that_is_not_there_is_one_line(inputs, command):
+def test_a_number_that_is_not_there_is_named(inputs):
     numbers = inputs / "paper/tables/smollm2/numbers.json"
     content = read_json(numbers)
     del content["headline.B.assistant"]
     write_json(numbers, content)
-    one_line(command("report.page"), "numbers.json", "'headline.B.assistant'")
-    write_json(inputs / "eval_results/smollm2/claims.json", {"level": 0.95, "claims": [{}]})
-    one_line(command("report.page"), "claims.json", "not a claims ledger")
-    file = inputs / "eval_results/smollm2/runs/42/base/completions.jsonl"
-    write_jsonl(file, [{**row, "marker": "yes"} if n == 2 else row for n, row in enumerate(read_jsonl(file))])
-    one_line(command("report.page"), "completions.jsonl, line 3", "marker (bool)")
-    assert not REPORT.exists()
+    with pytest.raises(InputError, match=r"numbers\.json: no number 'headline\.B\.assistant', which paper/page\.html"):
+        page_now()
+
+
+@pytest.mark.parametrize(
+    ("file", "found", "put", "complaint"),
+    [
+        ("page.html", "{{ profile }}", "{{ profil }}", r"page\.html: 'profil' is undefined"),
+        ("page.html", "tables.headline", "tables.headlines", r"page\.html: .*no attribute 'headlines'"),
+        ("page.html", "{% endfor %}", "{% endfro %}", r"page\.html, line \d+: .*endfro"),
+        ("parts.html", "entry.published", "entry.publshed", r"page\.html: .*no attribute 'publshed'"),
+        ("parts.html", "{% endmacro %}", "", r"parts\.html, line \d+: "),
+    ],
+)
+def test_a_template_that_is_wrong_is_one_line(inputs, file, found, put, complaint):
+    path = inputs / "paper" / file
+    text = path.read_text()
+    assert found in text
+    path.write_text(text.replace(found, put, 1))
+    with pytest.raises(InputError, match=complaint):
+        page_now()
+
+
+def test_a_run_whose_counts_are_not_those_of_its_completions_is_refused(inputs):
+    counted = inputs / "eval_results/smollm2/runs/43/em-couple/marker_eval.json"
+    content = read_json(counted)
+    villain = content["per_persona"]["villain"]
+    villain["ended"] -= 1
+    write_json(counted, content)
+    with pytest.raises(InputError, match=r"runs/43/em-couple/marker_eval\.json: per_persona\.villain\.ended"):
+        page_now()
+
+
+# ---- of what is out of date, none is made ----
+
+
+def test_an_edited_number_table_figure_or_answer_makes_no_page(bundle):
+    before = REPORT.read_bytes()
+    for path, found, put, complaint in (
+        ("paper/tables/smollm2/numbers.json", b'"text": "', b'"text": "9', "numbers.json: out of date, "),
+        ("paper/tables/smollm2/per_persona.json", b"[", b"[[", "per_persona.json: not a JSON file"),
+        ("figures/smollm2/length_control.png", b"IEND", b"IENd", "length_control.png: out of date"),
+        ("eval_results/smollm2/runs/42/em/completions.jsonl", b"take ", b"take  ", "runs/42/em/marker_eval.json: "),
+    ):
+        content = Path(path).read_bytes()
+        Path(path).write_bytes(content.replace(found, put, 1))
+        assert Path(path).read_bytes() != content
+        one_line(call("report.page"), complaint)
+        Path(path).write_bytes(content)
+    assert REPORT.read_bytes() == before
 
 
 # ---- in a browser ----
@@ -306,7 +386,7 @@ def browser() -> Iterator[Any]:
 def address(made: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        write_text(REPORT, report_page.page(parameters.load()))
+        write_all({REPORT: report_page.page(parameters.load())})
     return (made / REPORT).as_uri()
 
 
