@@ -40,7 +40,6 @@ class Entry(Recorded):
     path: Annotated[str, AfterValidator(_inside)]
     hash: Literal["md5"]
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
-    size: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def folder(self) -> bool:
