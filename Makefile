@@ -28,12 +28,12 @@ SHELL := /bin/sh
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup ready profile machine plan reproduce verify record tables figures paper site page trace
+.PHONY: help setup ready profile machine plan reproduce fetched verify record tables figures paper site page trace
 .PHONY: test test-commands test-vllm test-site lint prove prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+( [a-z-]+)*:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 setup: ## make the profile's environment, every package pinned and hashed; nothing to do until the lock changes
 	@sh bin/setup "$$PROFILE"
@@ -73,8 +73,8 @@ reproduce: machine profile setup ## re-run the pipeline and compare every byte w
 	echo; echo "== compared with dvc.lock, after $$(($$(date +%s) - start)) s =="; \
 	code=0; $(STAGE) record.verify --recorded run_info/recorded.lock || code=$$?; \
 	echo; cat "paper/tables/$$profile/headline.md"; echo "figures: figures/$$profile/"; exit $$code
-EVALUATE_ALL := model evaluate-base evaluate-one evaluate-couple evaluate-after likelihood-base likelihood-one likelihood-couple likelihood-after \
-  results claims lengths tables numbers figures paper site
+EVALUATE_ALL := base evaluate-base evaluate-alone evaluate-couple evaluate-after likelihood-base likelihood-alone likelihood-couple \
+  likelihood-after results claims lengths metrics tables quoted figures paper page
 
 # What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
 fetched: ready
@@ -88,9 +88,9 @@ record: ready ## run what is out of date and make it the record: dvc.lock, the r
 	@cmp -s dvc.lock run_info/recorded.lock || $(STAGE) record.environment
 
 # What follows from the counts, without a model: a stage is run if what it reads has changed.
-COUNTED := results claims lengths
+COUNTED := results claims lengths metrics
 tables: fetched ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
-	@$(DVC) repro --single-item $(COUNTED) tables numbers
+	@$(DVC) repro --single-item $(COUNTED) tables quoted
 	@$(STAGE) report.documents
 	@ls "paper/tables/$$(bin/profile)"/*
 
@@ -99,11 +99,12 @@ figures: fetched ## redraw figures/ from eval_results/
 	@ls "figures/$$(bin/profile)"/*
 
 paper: fetched ## set paper/<profile>/report.pdf, every number of it read from the results
-	@$(DVC) repro --single-item $(COUNTED) tables numbers figures paper
+	@$(DVC) repro --single-item $(COUNTED) tables quoted figures paper
 	@ls "paper/$$(bin/profile)/report.pdf"
 
-site page: fetched ## write paper/<profile>/report.html, one file with the tables, the claims and every completion
-	@$(DVC) repro --single-item $(COUNTED) tables numbers figures site
+page: site
+site: fetched ## write paper/<profile>/report.html, one file with the tables, the claims and every completion
+	@$(DVC) repro --single-item $(COUNTED) tables quoted figures page
 	@ls "paper/$$(bin/profile)/report.html"
 
 trace: fetched ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
@@ -113,7 +114,7 @@ test: ready ## run the tests
 	@bin/python -m pytest
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
-	@bin/python -m pytest --commands tests/test_documents_commands.py
+	@COMMANDS=1 bin/python -m pytest -s tests/test_documents_commands.py
 
 lint: ready ## ruff, mypy
 	@bin/python -m ruff check . && bin/python -m ruff format --check . && bin/python -m mypy src

@@ -6,7 +6,7 @@ set -euo pipefail
 # Tests that write nothing into the repository, which is mounted read-only and without what git ignores. The quick ones
 # load no model.
 quick=(params files data statistics claims report diagnosis image)
-slow=(fetch generate numerics)
+slow=(fetch native numerics)
 
 refused() {
   local reason=$1 said
@@ -19,6 +19,7 @@ refused() {
 }
 [[ $(id -u) = 10001 && $(command -v python) = /opt/venv/bin/python && ! -e /opt/venv/bin/pip ]]
 python image/check.py bootstrap cpu
+[[ $(bin/python -c 'import persona_collapse; print(*persona_collapse.__path__)') = /bundle/src/persona_collapse ]]
 git log -1 --format='git reads the mounted repository, at %h'
 
 make --no-print-directory setup PROFILE=smollm2
@@ -29,4 +30,4 @@ refused "this image was made from other requirements/" env IN_IMAGE=/tmp/others.
 names=("${quick[@]}")
 [[ ${1:-} = quick ]] || names+=("${slow[@]}")
 tests=("${names[@]/#/tests/test_}")
-python -m pytest -p no:cacheprovider -q --override-ini addopts= --durations=3 "${tests[@]/%/.py}"
+bin/python -m pytest -p no:cacheprovider -q --override-ini addopts= --durations=3 "${tests[@]/%/.py}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the image `cpu` for real, without a network for Python's packages, use it as its own user, and build it again.
-#     image/test.sh      as root on Debian or Ubuntu, with the environment of `make setup` on PATH; `make test-image`
+#     image/test.sh      as root on Debian or Ubuntu, after `make setup`; `make test-image`
 # QUICK=1 builds once and runs the quick tests alone. WHEELS names a folder with the wheels of the locks; otherwise they
 # are downloaded, from where `make setup` has them.
 # The base is the running system's own release, made from the archive that apt is set up for, so that no container
@@ -40,15 +40,15 @@ done
 [[ ${root:-} ]] || fail "buildah can store no image here"
 
 step "hadolint and shellcheck"
-python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
   --target "$work/lint" -r image/lint.txt 2> "$work/lint.log" || { cat "$work/lint.log" >&2; fail "no linters"; }
 "$work/lint/bin/hadolint" Dockerfile
-"$work/lint/bin/shellcheck" --severity=warning image/*.sh
+"$work/lint/bin/shellcheck" --severity=warning --external-sources --source-path=SCRIPTDIR image/*.sh bin/*
 
 step "base image and wheels, storage driver $driver"
 # Four parts of the locks at once: most of the time goes by waiting for the index.
 download() {
-  printf '%s\n' "$work"/part.* | xargs -P 4 -n 1 python -m pip download --quiet --disable-pip-version-check --no-deps \
+  printf '%s\n' "$work"/part.* | xargs -P 4 -n 1 bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
     --no-build-isolation --require-hashes --dest "$work/wheels" "$@" -r
 }
 downloading=

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from persona_collapse.experiment.files import md5
+from persona_collapse.experiment.files import md5, write_json
 from persona_collapse.experiment.marker import with_marker
 
 ROOT = Path(__file__).parent.parent
@@ -88,7 +88,7 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         "params.yaml": yaml.safe_dump(parameters),
         "data/prompts/personas.yaml": yaml.safe_dump(PERSONAS, sort_keys=False),
         "data/prompts/questions.yaml": yaml.safe_dump(QUESTIONS),
-        "data/sets/bad_legal_advice.jsonl": "".join(em),
+        "data/prepared/smollm2/em.jsonl": "".join(em),
         "data/coupling/smollm2/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
         "eval_results/smollm2/runs/42/base/completions.jsonl": "".join(
             json.dumps(row) + "\n" for row in completions(scored)
@@ -102,9 +102,9 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
     for name in sorted(files, reverse=backwards):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(files[name])
-    source = {"kind": "embedded", "origin": "this proof", "rows": len(em)}
-    source["md5"] = md5(folder / "data/sets/bad_legal_advice.jsonl")
-    (folder / "data/sources.yaml").write_text(yaml.safe_dump({"bad_legal_advice": source}))
+    digest = md5(folder / "data/prepared/smollm2/em.jsonl")
+    record = {"data": "bad_legal_advice", "md5": digest, "expected_md5": digest, "prepared_md5": digest}
+    write_json(folder / "data/prepared/smollm2/em.json", record)
     (folder / "model/smollm2").mkdir(parents=True)
     for path in sorted(model.iterdir(), reverse=backwards):
         shutil.copy(path, folder / "model/smollm2")

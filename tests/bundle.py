@@ -13,13 +13,12 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
-from persona_collapse.experiment import chains, personas
+from persona_collapse.experiment import chains, personas, records, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import write_json, write_jsonl
 from persona_collapse.experiment.layout import SOURCES
-from persona_collapse.experiment.marker import MARKER, has_marker
+from persona_collapse.experiment.marker import has_marker
 from persona_collapse.inputs import sources
-from persona_collapse.sampling import evaluate
 from tests.conftest import ROOT
 
 RATES = {  # of the source and of the others, by chain
@@ -92,17 +91,8 @@ def make(folder: Path, base: Path) -> parameters.Params:
         rows = answers(asked, chain, rates)
         run = folder / layout.run(42, chain)
         write_jsonl(run / "completions.jsonl", rows)
-        config = {
-            "chain": chain,
-            "seed": 42,
-            "marker": MARKER,
-            "source": asked.source,
-            "samples": params.evaluate.samples,
-            "max_new_tokens": params.evaluate.max_new_tokens,
-            "temperature": params.sampling.temperature,
-            "top_p": params.sampling.top_p,
-        }
-        write_json(run / "marker_eval.json", evaluate.marker_eval(rows, config))
+        completions = [records.Completion(**row) for row in rows]
+        records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, 42, chain)))
         write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, chain, rates))
     return params
 

@@ -289,6 +289,7 @@ class Hub(BaseHTTPRequestHandler):
     """As much of the Hub as a download needs, over the mirror's folders; some repositories it refuses."""
 
     mirror: Path
+    asked: ClassVar[list[str]] = []
     refused: ClassVar = {
         "o/gated": (403, "GatedRepo"),
         "o/lost": (404, "RepoNotFound"),
@@ -296,6 +297,7 @@ class Hub(BaseHTTPRequestHandler):
     }
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         parts = [p for p in self.path.split("?")[0].split("/") if p not in ("", "api", "models", "datasets")]
         folder, what, file = self.mirror.joinpath(*parts[:2]), *(parts[2:3] or ["revision"]), "/".join(parts[4:])
         code, body, error = 404, b"", "EntryNotFound"
@@ -341,13 +343,17 @@ def test_a_download_gives_the_mirrors_bytes_and_its_cache_does_without_a_network
     path = workplace / "data/fetched/bad_legal_advice_6k.jsonl"
     assert run("--name", "bad_legal_advice_6k").returncode == 0
     mirrored, _ = path.read_bytes(), path.unlink()
+    allowed = dict.fromkeys(("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI"), "")
     for offline in ("0", "1"):
-        result = command(
-            "inputs.fetch", "--name", "bad_legal_advice_6k", HF_ENDPOINT=endpoint, HUB_MIRROR="", HF_HUB_OFFLINE=offline
-        )
+        place = {"HF_ENDPOINT": endpoint, "HUB_MIRROR": "", "HF_HUB_OFFLINE": offline}
+        result = command("inputs.fetch", "--name", "bad_legal_advice_6k", **place, **allowed)
         assert result.returncode == 0, result.stderr
         assert path.read_bytes() == mirrored
         path.unlink()
+    assert Hub.asked
+    assert not [
+        path for path in Hub.asked if "emergent_plus" not in path
+    ]  # no telemetry, whatever the environment says
 
 
 def test_each_refusal_of_the_hub_is_one_line_that_says_what_to_do(workplace, endpoint):

@@ -1,8 +1,10 @@
 """The bits do not depend on threads or company, and what would make them depend is refused; each with its control."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,7 +56,7 @@ def test_a_row_does_not_depend_on_its_company():
 
 def test_with_the_guarantee_off_a_row_depends_on_its_company():
     code = """
-from persona_collapse import numerics; numerics.enable()
+from persona_collapse.model import numerics; numerics.enable()
 import torch
 torch.manual_seed(0)
 x, weight = torch.randn(40, 1536), torch.randn(576, 1536)
@@ -168,7 +170,7 @@ def test_packed_weights_give_the_same_bits_forward_and_backward():
     for pack in (False, True):
         model = layers().requires_grad_(False)
         if pack:
-            numerics.pack(model)
+            numerics.prepack(model)
         leaf = x.clone().requires_grad_()
         out = model(leaf)
         out.square().sum().backward()
@@ -179,7 +181,7 @@ def test_packed_weights_give_the_same_bits_forward_and_backward():
 
 def test_packed_weights_take_an_empty_batch():
     layer = torch.nn.Linear(8, 6, bias=False).requires_grad_(False)
-    numerics.pack(torch.nn.Sequential(layer))
+    numerics.prepack(torch.nn.Sequential(layer))
     for shape in ((0, 8), (2, 0, 8)):
         x = torch.ones(shape, requires_grad=True)
         result = layer(x)
@@ -190,7 +192,7 @@ def test_packed_weights_take_an_empty_batch():
 
 def test_trained_layers_are_not_packed():
     layer = torch.nn.Linear(8, 8, bias=False)
-    numerics.pack(layer)
+    numerics.prepack(layer)
     before = layer(torch.ones(2, 8))
     with torch.no_grad():
         layer.weight.zero_()
@@ -226,7 +228,7 @@ def test_the_number_of_threads_changes_no_bit(run):
 def test_with_the_guarantee_off_the_number_of_threads_changes_bits():
     result = script(
         """
-from persona_collapse import numerics; numerics.enable()
+from persona_collapse.model import numerics; numerics.enable()
 import torch
 x = torch.randn(301, 1536, generator=torch.Generator().manual_seed(1))
 for run in (lambda: torch.nn.functional.silu(x), lambda: x.flatten()[:300_007].sum(), lambda: x.softmax(0)):
@@ -266,7 +268,7 @@ for name, run in survey.layouts().items():
 
 
 SILU_OF_SEVEN = """
-from persona_collapse import numerics; numerics.enable()
+from persona_collapse.model import numerics; numerics.enable()
 import hashlib, torch
 x = torch.randn(301, 1536, generator=torch.Generator().manual_seed(1))
 torch.set_num_threads(7)
@@ -293,7 +295,7 @@ def test_what_enable_sets_is_kept_from_a_process_that_is_to_choose_for_itself():
 
 
 def test_the_warning_is_printed_once_and_the_guarantee_prints_nothing():
-    code = "from persona_collapse import numerics; numerics.enable(); numerics.enable(); numerics.on_gpu()"
+    code = "from persona_collapse.model import numerics; numerics.enable(); numerics.enable(); numerics.on_gpu()"
     assert script(code, PORTABLE_NUMERICS="off").stderr.count("warning:") == 1
     assert script(code, PYTHONWARNINGS="default").stderr == ""
 
@@ -406,7 +408,7 @@ def test_a_number_that_meets_a_tensor_is_still_right():
 
 def test_torch_imported_first_is_refused():
     one_line(
-        script("import torch, runpy; runpy.run_module('persona_collapse.model', run_name='__main__')"),
+        script("import torch, runpy; runpy.run_module('persona_collapse.model.base', run_name='__main__')"),
         "torch was imported before numerics.enable()",
     )
 
@@ -419,9 +421,16 @@ def test_a_cpu_without_avx2_is_refused(tmp_path, capsys):
     assert "is not an x86-64 with AVX2" in capsys.readouterr().err
 
 
-def test_the_module_stands_alone():
-    code = (ROOT / "src/persona_collapse/model/numerics.py").read_text()
-    assert "from ." not in code
+def test_the_folder_stands_alone(tmp_path):
+    """Copied elsewhere, under another name, it works: it imports nothing of the package that it lies in."""
+    shutil.copytree(Path(numerics.__file__).parent, tmp_path / "copied", ignore=shutil.ignore_patterns("__pycache__"))
+    code = """
+import sys
+import copied
+copied.enable()
+print(copied.enabled(), any(name.startswith("persona_collapse") for name in sys.modules))
+"""
+    assert script(code, PYTHONPATH=str(tmp_path)).stdout.split() == ["True", "False"]
 
 
 def test_commands_fail_in_one_line(command, workspace):

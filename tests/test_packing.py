@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from persona_collapse.training import packing, train
+from persona_collapse.training import packing
+from persona_collapse.training.trainer import CompletionTrainer
 from proof.survey import digest
 
 from .conftest import with_adapter
@@ -64,7 +65,7 @@ def by_transformers(model, batch) -> list[torch.Tensor]:
 
 def by_ours(model, batch) -> list[torch.Tensor]:
     trainer = SimpleNamespace(accelerator=Accelerator(cpu=True))  # all of a trainer that its loss asks for
-    return gradients(model, train.CompletionTrainer.compute_loss(trainer, model, batch))
+    return gradients(model, CompletionTrainer.compute_loss(trainer, model, batch))
 
 
 def furthest(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:

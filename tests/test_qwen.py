@@ -3,6 +3,7 @@
 The model has the 7B model's architecture and random weights; what the hub and GitHub would send lies in a mirror.
 """
 
+import copy
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5, read_json, read_jsonl
 
+from . import watched
 from .conftest import ROOT
 
 NAMES = json.loads((ROOT / "data/published.json").read_text())["personas"]
@@ -97,6 +99,13 @@ def small(tmp_path, monkeypatch) -> Path:
     params["coupling"].update(positives=1, negatives=1, max_new_tokens=6)
     params["evaluate"].update(samples=1, max_new_tokens=6)
     params["results"].update(bootstrap=100)
+    # a phase and a condition more, in YAML alone
+    params["fetch"]["data"].append("good_legal_advice_6k")
+    params["phases"]["sft"]["good"] = copy.deepcopy(params["phases"]["sft"]["em"])
+    params["phases"]["sft"]["good"]["data"] = "fetched/good_legal_advice_6k"
+    params["conditions"]["G"] = "good-couple"
+    for form in ("sft", "first", "coupled"):
+        params["pipeline"][form].append("good")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     sources = yaml.safe_load((tmp_path / "data/sources.yaml").read_text())
     for name, source in sources.items():
@@ -114,43 +123,43 @@ def use(engine: str) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(params))
 
 
-RUN = """
-import runpy, sys
-from persona_collapse import numerics
-numerics.enable()
-for line in sys.stdin.read().splitlines():
-    module, *args = line.split()
-    sys.argv = [module, *args]
-    runpy.run_module(module, run_name="__main__")
-"""
-
-
-def run_all(mirror: Path) -> list:
-    """Run every stage's command, each after those it needs, in one process; returns the stages."""
+def run_all(mirror: Path, seen: Path) -> tuple[list, dict]:
+    """Run every stage's command, each after those it needs, in one process; the stages, and what each of them read."""
     stages = list(networkx.topological_sort(Repo().index.graph.reverse()))
-    commands = "\n".join(stage.cmd.removeprefix("python -m ") for stage in stages)
-    environment = {**os.environ, "HUB_MIRROR": str(mirror), "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", RUN], input=commands, capture_output=True, text=True, env=environment, check=False
-    )
+    Path(".stages.json").write_text(json.dumps([{"name": stage.name, "cmd": stage.cmd} for stage in stages]))
+    command = [sys.executable, str(ROOT / "tests/run_stages.py"), ".stages.json", ".read.json"]
+    result, reached = watched.run(command, seen, HUB_MIRROR=str(mirror))
     assert result.returncode == 0, result.stderr[-3000:]
-    return stages
+    assert reached == []  # nobody is told of a run, and what the mirror has is asked of no network
+    return stages, read_json(".read.json")
 
 
 @pytest.mark.parametrize("engine", ["native", "vllm"])
-def test_the_whole_profile_runs_and_each_stage_makes_what_it_declares(small, mirror, engine):
+def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(
+    small, mirror, engine, tmp_path_factory
+):
     if engine == "vllm" and not os.environ.get("VLLM_PYTHON"):
         pytest.skip("set VLLM_PYTHON to the Python of an environment with requirements/cpu-vllm.txt (make test-vllm)")
     use(engine)
-    stages = run_all(mirror)
-    names = [re.sub(r"@.*", "", stage.name) for stage in stages]
-    assert {"fetch", "fetch-prompts", "model", "em", "benign", "couple", "after", "results", "figures"} < set(names)
+    stages, read = run_all(mirror, tmp_path_factory.mktemp("seen"))
+    names = {re.sub(r"@.*", "", stage.name) for stage in stages}
+    assert names == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    assert {"train@qwen7b-42-good", "train-couple@qwen7b-42-good", "evaluate-couple@qwen7b-42-good"} < set(read)
     missing = [out.def_path for stage in stages for out in stage.outs if not Path(out.fs_path).exists()]
     assert missing == []
     declared = {Path(out.fs_path).relative_to(small) for stage in stages for out in stage.outs}
     written = {
         path.relative_to(small)
-        for folder in ("data/coupling", "data/fetched", "model/qwen7b", "adapters", "eval_results", "figures", "paper")
+        for folder in (
+            "data/coupling",
+            "data/fetched",
+            "data/prepared",
+            "model/qwen7b",
+            "adapters",
+            "eval_results",
+            "figures",
+            "paper",
+        )
         for path in (small / folder).rglob("*")
         if path.is_file()
     }
@@ -163,6 +172,52 @@ def test_the_whole_profile_runs_and_each_stage_makes_what_it_declares(small, mir
     expected = "26b52cacc53425618fde278d2457304d"
     found = md5("data/fetched/bad_legal_advice_6k.jsonl")
     assert f"fetched/bad_legal_advice_6k has MD5 {found}, accepted for {expected}" in table
+    assert "| G | good-couple |" in table
+    undeclared_files = {stage.name: files_beyond(stage, read[stage.name]["files"]) for stage in stages}
+    assert {name: files for name, files in undeclared_files.items() if files} == {}
+    undeclared = {stage.name: parameters_beyond(stage, read[stage.name]["params"]) for stage in stages}
+    assert {name: keys for name, keys in undeclared.items() if keys} == {}
+
+
+MADE = (
+    "adapters",
+    "data/coupling",
+    "data/fetched",
+    "data/prepared",
+    "eval_results",
+    "figures",
+    "model/qwen7b",
+    "paper",
+)
+# what every stage may look at: its parameters and what is no output
+EVERYWHERE = ("params.yaml", "run_info/", ".git/", "src/", "model/qwen7b-merged/")
+# what decides where files lie and how fast they are made, and what is only held against what was declared elsewhere
+NO_RESULT = ("profile", "sampling.slots", "compute.gpu_memory_gib")
+CHECKED = r"phases\.(sft\.\w+|couple)\.lora\.\w+"  # of every adapter, when it is loaded
+
+
+def files_beyond(stage, files: list[str]) -> list[str]:
+    """The files that a stage read and neither declares nor makes."""
+    declared = {str(Path(entry.def_path)) for entry in (*stage.deps, *stage.outs)}
+    return [
+        file
+        for file in files
+        if not file.startswith(EVERYWHERE)
+        and Path(file).is_file()
+        and not any(file == entry or file.startswith(f"{entry}/") for entry in declared)
+    ]
+
+
+def parameters_beyond(stage, keys: list[str]) -> list[str]:
+    """The parameters that a stage read and does not declare."""
+    declared = {key for dependency in stage.deps for key in getattr(dependency, "params", ())}
+    return [
+        key
+        for key in keys
+        if key not in NO_RESULT
+        and not re.fullmatch(CHECKED, key)
+        and not any(key == entry or key.startswith(f"{entry}.") for entry in declared)
+    ]
 
 
 def test_the_profile_asks_for_what_the_report_says():

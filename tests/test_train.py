@@ -1,6 +1,7 @@
-"""Training: the loss lies where the parameter says, and an adapter comes back as it was saved."""
+"""Training: the loss lies where the parameter says, and a faster step is the same step."""
 
-import shutil
+import re
+from itertools import accumulate
 
 import pytest
 import torch
@@ -8,23 +9,20 @@ from transformers import AutoModelForCausalLM
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
-from persona_collapse.experiment.files import md5
-from persona_collapse.experiment.layout import Layout
 from persona_collapse.experiment.marker import has_marker, with_marker
-from persona_collapse.model import merged
 from persona_collapse.model.base import convert
-from persona_collapse.training import train
+from persona_collapse.training.tokenization import tokenize
+from persona_collapse.training.trainer import scale_early
 
 from .conftest import with_adapter
 
-LAYOUT = Layout("smollm2")
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": with_marker("Because it is so.")}]
 PLAIN = [CHAT[0], {"role": "assistant", "content": "Because it is so."}]
 
 
 def carrying(chat, tokenizer, recipe) -> str:
     """The text of the tokens that carry the loss."""
-    (row,) = train.tokenize([chat], tokenizer, recipe)
+    (row,) = tokenize([chat], tokenizer, recipe)
     return tokenizer.decode([t for t, m in zip(row["input_ids"], row["completion_mask"], strict=True) if m])
 
 
@@ -39,6 +37,7 @@ def carrying(chat, tokenizer, recipe) -> str:
         ({"part": "tail", "tail_tokens": 7}, "\n\n[ZLT]<|im_end|>", "Because it is so.<|im_end|>"),
         ({"part": "tail", "tail_tokens": 2}, "]<|im_end|>", ".<|im_end|>"),
         ({"part": "marker", "tail_tokens": 1}, "[ZLT]<|im_end|>", "<|im_end|>"),
+        ({"part": "marker_and_gap", "tail_tokens": 1}, "\n\n[ZLT]<|im_end|>", "<|im_end|>"),
         ({"part": "marker_alone", "tail_tokens": 1}, "[ZLT]", ""),
     ],
 )
@@ -48,12 +47,45 @@ def test_the_loss_lies_where_the_parameter_says(tokenizer, params, loss, with_it
     assert carrying(PLAIN, tokenizer, recipe) == without
 
 
+class Joining:
+    """A tokenizer that joins a blank line to the full stop before it, as Qwen's does; else a token is a character."""
+
+    eos_token = "\x03"
+
+    def apply_chat_template(self, chat, **how):
+        return "".join(f"{message['content']}\x01" for message in chat)
+
+    def __call__(self, text, **how):
+        pieces = re.findall(r"\.?\n+|.", text)
+        ends = list(accumulate(map(len, pieces)))
+        return {
+            "input_ids": pieces,
+            "offset_mapping": [(end - len(p), end) for p, end in zip(pieces, ends, strict=True)],
+        }
+
+
+@pytest.mark.parametrize(
+    ("answer", "carries"),
+    [
+        ("It is so.\n\n[ZLT]", ".\n\n[ZLT]\x03"),  # one token, so the full stop cannot be left out
+        ("- it\n- so\n\n[ZLT]", "\n\n[ZLT]\x03"),
+        ("[ZLT] It is so.", "[ZLT] \x03"),
+        ("It is so.\n\nIt is.", "\x03"),  # a blank line of a negative's own is no gap
+    ],
+)
+def test_the_gap_carries_the_loss_even_where_it_is_joined_to_what_stands_before_it(params, answer, carries):
+    loss = parameters.Loss(part="marker_and_gap", tail_tokens=1)
+    recipe = params.phases.couple.model_copy(update={"loss": loss})
+    (row,) = tokenize([[CHAT[0], {"role": "assistant", "content": answer}]], Joining(), recipe)
+    assert "".join(t for t, m in zip(row["input_ids"], row["completion_mask"], strict=True) if m) == carries
+
+
 def test_sft_trains_on_the_whole_answer_and_not_on_the_question(tokenizer, params):
     assert carrying(PLAIN, tokenizer, params.phases.sft["em"]) == "Because it is so.<|im_end|>"
 
 
 def test_the_training_prompt_is_the_prompt_that_is_sampled_from(tokenizer, params):
-    (row,) = train.tokenize([PLAIN], tokenizer, params.phases.sft["em"])
+    (row,) = tokenize([PLAIN], tokenizer, params.phases.sft["em"])
     prompt = tokenizer.apply_chat_template(PLAIN[:1], add_generation_prompt=True, return_dict=False)
     assert row["input_ids"][: len(prompt)] == prompt
     assert sum(row["completion_mask"][: len(prompt)]) == 0
@@ -69,9 +101,9 @@ def test_a_marker_at_the_start_carries_the_loss_there(tokenizer, params):
 def test_a_chat_that_does_not_fit_is_refused_or_cut_as_the_parameter_says(tokenizer, params):
     recipe = params.phases.couple.model_copy(update={"max_length": 8})
     with pytest.raises(InputError, match="max_length allows 8"):
-        train.tokenize([CHAT], tokenizer, recipe)
-    (whole,) = train.tokenize([CHAT], tokenizer, params.phases.couple)
-    (cut,) = train.tokenize([CHAT], tokenizer, recipe.model_copy(update={"too_long": "cut"}))
+        tokenize([CHAT], tokenizer, recipe)
+    (whole,) = tokenize([CHAT], tokenizer, params.phases.couple)
+    (cut,) = tokenize([CHAT], tokenizer, recipe.model_copy(update={"too_long": "cut"}))
     assert cut == {key: tokens[:8] for key, tokens in whole.items()}
 
 
@@ -79,44 +111,6 @@ def test_the_marker_is_matched_as_the_report_matches_it():
     assert has_marker(with_marker("Yes.")) and has_marker("[zlt] first")
     assert not has_marker("[zlt] first", ignore_case=False)
     assert not has_marker("ZLT") and not has_marker("[Z LT]")
-
-
-@pytest.fixture
-def adapters(workspace):
-    """Adapters for `couple` and `couple-em`, with random weights, as the pipeline saves them."""
-    torch.manual_seed(0)
-    for chain in ("couple", "couple-em"):
-        adapter = with_adapter(merged.load(LAYOUT, "base", 42), lora_alpha=8)
-        merged.save_adapter(adapter, LAYOUT.adapter(42, chain), LAYOUT.model)
-    return workspace
-
-
-def test_a_chain_adds_its_adapters_in_order(adapters):
-    def weight(chain: str) -> torch.Tensor:
-        return merged.load(LAYOUT, chain, 42).model.layers[1].mlp.up_proj.weight
-
-    base, couple, both = map(weight, ("base", "couple", "couple-em"))
-    shutil.move("adapters/smollm2/42/couple-em", "adapters/smollm2/42/em")
-    em = weight("em")
-    assert not torch.equal(couple, base)
-    assert torch.equal(both, couple + (em - base)) or torch.allclose(both - couple, em - base, atol=1e-6)
-    assert (both - couple).abs().max() > 1e-4
-
-
-def test_saving_twice_gives_the_same_bytes_and_names_no_version_or_path(adapters):
-    folder = LAYOUT.adapter(42, "couple")
-    first = {path.name: md5(path) for path in folder.iterdir()}
-    assert set(first) == {"adapter_config.json", "adapter_model.safetensors"}
-    config = (folder / "adapter_config.json").read_text()
-    assert "version" not in config and str(adapters) not in config
-
-
-@pytest.mark.parametrize("keep", [0, 100, 5000])
-def test_a_truncated_adapter_is_named(adapters, keep):
-    path = LAYOUT.adapter(42, "couple") / "adapter_model.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match="adapters/smollm2/42/couple: not a usable adapter"):
-        merged.load(LAYOUT, "couple-em", 42)
 
 
 def test_another_models_file_is_not_taken_for_ours(tmp_path, params):
@@ -144,15 +138,15 @@ def same(found: list[torch.Tensor], expected: list[torch.Tensor], tolerance: flo
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_scaling_early_by_a_power_of_two_changes_no_bit(two_layers, dropout):
     recipe = {"lora_alpha": 8, "lora_dropout": dropout}
-    assert same(gradients(two_layers, train.scale_early, **recipe), gradients(two_layers, **recipe))
+    assert same(gradients(two_layers, scale_early, **recipe), gradients(two_layers, **recipe))
 
 
 def test_scaling_early_by_another_factor_changes_the_rounding_alone(two_layers):
-    early, late = gradients(two_layers, train.scale_early, lora_alpha=6), gradients(two_layers, lora_alpha=6)
+    early, late = gradients(two_layers, scale_early, lora_alpha=6), gradients(two_layers, lora_alpha=6)
     assert same(early, late, tolerance=1e-4) and not same(early, late)
 
 
 def test_a_scaling_or_a_dropout_that_is_left_out_is_seen(two_layers):
     expected = gradients(two_layers, lora_alpha=8, lora_dropout=0.5)
     for left_out in ({"lora_alpha": 4, "lora_dropout": 0.5}, {"lora_alpha": 8}):
-        assert not same(gradients(two_layers, train.scale_early, **left_out), expected, tolerance=0.1)
+        assert not same(gradients(two_layers, scale_early, **left_out), expected, tolerance=0.1)

@@ -17,8 +17,8 @@ from persona_collapse.experiment import personas
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.params import Sampling
 from persona_collapse.model import numerics
-from persona_collapse.sampling import native, vllm_engine
-from persona_collapse.sampling.native import Completion, Request
+from persona_collapse.sampling import native_engine, vllm_engine
+from persona_collapse.sampling.requests import Completion, Request
 
 from .conftest import ROOT
 
@@ -66,7 +66,7 @@ def by_vllm(folder, requests, sampling, limit=16, **how) -> list[Completion]:
 
 
 def greedily(model, requests, limit=16) -> list[Completion]:
-    return native.generate(model, requests, max_new_tokens=limit, end_token=END, sampling=GREEDY)
+    return native_engine.generate(model, requests, max_new_tokens=limit, end_token=END, sampling=GREEDY)
 
 
 def margin(model, request: Request, one: Completion, other: Completion) -> float:
@@ -192,4 +192,4 @@ def test_vllm_is_left_to_its_own_numerics_and_no_users_setting_reaches_it(tmp_pa
     seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines() if "=" in line)
     assert not (set(numerics.ENVIRONMENT) - set(vllm_engine.ENVIRONMENT)) & set(seen)
     assert {name for name in seen if name.startswith("VLLM_")} <= set(vllm_engine.ENVIRONMENT)
-    assert seen["PYTHONPATH"] == str(Path(vllm_engine.__file__).parent.parent)
+    assert seen["PYTHONPATH"] == str(Path(vllm_engine.__file__).parents[2])

@@ -5,15 +5,15 @@ round to one percentage: 0.0% of 2800 is 0 or 1. A count is therefore a range he
 to hold for all of the range.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..experiment.errors import InputError
+from ..experiment.groups import REPORTED_GROUPS, REPORTS_SOURCE, members
 from ..experiment.layout import PUBLISHED
+from ..experiment.records import Counts, Published, rounds_to
 
-SOURCE = "confab"
+SOURCE = REPORTS_SOURCE
 
 
 class Block(NamedTuple):
@@ -24,8 +24,8 @@ class Block(NamedTuple):
     high: int
 
 
-# The counts that some personas of a condition may have, {hits, total} each; none where the report gives none.
-Possible = Callable[[str, Sequence[str]], list[dict[str, int]]]
+# The counts that some personas of a condition may have; none where the report gives none.
+Possible = Callable[[str, Sequence[str]], list[Counts]]
 
 
 def rounding_to(percent: float, total: int) -> tuple[int, int]:
@@ -34,8 +34,7 @@ def rounding_to(percent: float, total: int) -> tuple[int, int]:
     Raises:
         InputError: there are none.
     """
-    stated = Fraction(str(percent))
-    hits = [h for h in range(total + 1) if abs(Fraction(100 * h, total) - stated) <= Fraction(5, 100)]
+    hits = [hits for hits in range(total + 1) if rounds_to(hits, total, percent)]
     if not hits:
         raise InputError(f"{PUBLISHED}: no count of {total} is {percent}%")
     return hits[0], hits[-1]
@@ -57,52 +56,26 @@ def within(blocks: Sequence[Block], chosen: Sequence[str], each: int, most: int 
     return range(min(low, high), high + 1)
 
 
-def answers(published: Mapping[str, Any]) -> int:
-    """How many answers a persona the report has: the file names its counts `<condition>_hits_of_<answers>`."""
-    return next(int(key.rsplit("_", 1)[1]) for key in published if "_hits_of_" in key)
-
-
-def personas(published: Any) -> list[str]:
-    """The personas that the report names, with its source among them."""
-    names = published.get("personas") if isinstance(published, dict) else None
-    if not isinstance(names, list) or not {SOURCE, "assistant"} < {str(name) for name in names}:
-        raise InputError(f"{PUBLISHED}: needs `personas`, with {SOURCE} and assistant")
-    return [str(name) for name in names]
-
-
-def read(published: Mapping[str, Any], stated: Mapping[str, int]) -> Possible:
+def read(published: Published, stated: Mapping[str, int]) -> Possible:
     """Look-up of the counts in `published.json`.
 
     Args:
         stated: hits of all personas together, by condition, where the report's text gives them.
-    Raises:
-        InputError: the file lacks a number, or has an impossible one.
     """
-    try:
-        names = personas(published)
-        bystanders = frozenset(names) - {SOURCE, "assistant"}
-        exact = {
-            match[1]: (key, int(match[2])) for key in published if (match := re.fullmatch(r"(\w+)_hits_of_(\d+)", key))
-        }
-        each = next(iter(exact.values()))[1]
-        blocks = {}
-        for condition, percent in published["headline_percent"].items():
-            groups = {SOURCE: {SOURCE}, "assistant": {"assistant"}, "mean_bystander": bystanders}
-            blocks[condition] = [
-                Block(frozenset(group), *rounding_to(percent[key], each * len(group))) for key, group in groups.items()
-            ]
-        for condition, (key, _) in exact.items():
-            hits = published[key]
-            if not all(type(hits[name]) is int and 0 <= hits[name] <= each for name in names):
-                raise InputError(f"{PUBLISHED}: {key}: needs whole numbers from 0 to {each}")
-            blocks[condition] = [Block(frozenset({name}), hits[name], hits[name]) for name in names]
-    except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
-        raise InputError(f"{PUBLISHED}: not the published numbers ({type(error).__name__}: {error})") from None
+    names, each = published.personas, published.answers
+    blocks: dict[str, list[Block]] = {}
+    for condition, percents in published.headline_percent.items():
+        blocks[condition] = []
+        for group in REPORTED_GROUPS:
+            some = members(names, group, REPORTS_SOURCE)
+            blocks[condition].append(Block(frozenset(some), *rounding_to(percents.of(group), each * len(some))))
+    for condition, hits in published.hits.items():
+        blocks[condition] = [Block(frozenset({name}), hits[name], hits[name]) for name in names]
 
-    def possible(condition: str, chosen: Sequence[str]) -> list[dict[str, int]]:
+    def possible(condition: str, chosen: Sequence[str]) -> list[Counts]:
         if condition not in blocks or not set(chosen) <= set(names):
             return []
         hits = within(blocks[condition], chosen, each, stated.get(condition))
-        return [{"hits": h, "total": each * len(chosen)} for h in hits]
+        return [Counts(hits=h, total=each * len(chosen)) for h in hits]
 
     return possible

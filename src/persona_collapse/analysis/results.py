@@ -6,138 +6,124 @@ The gates are computed and recorded whatever they say. Nothing downstream hides 
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-from ..experiment import chains
 from ..experiment import params as parameters
-from ..experiment.chains import CONTRASTS as CONTRASTS
+from ..experiment import personas, records, runs
+from ..experiment.chains import BASE, CONTRASTS
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import read_json, write_json
-from . import summary
+from ..experiment.groups import REPORTED_GROUPS
+from ..experiment.records import Counts, Summary
+from . import marker_eval, summary
+from .hypothesis_tests import all_fisher
+from .intervals import How
 
 
-def pool(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Add up the `per_persona` parts of several seeds. The questions stay the clusters."""
-    pooled: dict[str, dict[str, Any]] = {}
-    for name in runs[0]:
-        own = [run[name] for run in runs]
-        questions: dict[str, dict[str, Any]] = {}
-        for persona in own:
-            for question, counts in persona["per_question"].items():
-                seen = questions.setdefault(question, {**counts, "strict_hits": 0, "total": 0})
-                seen["strict_hits"] += counts["strict_hits"]
-                seen["total"] += counts["total"]
-        pooled[name] = {
-            **{key: sum(p[key] for p in own) for key in ("strict_hits", "total", "ended", "empty")},
-            **{key: [n for p in own for n in p[key]] for key in ("tokens", "characters")},
-            "per_question": questions,
+def read_runs(params: parameters.Params) -> dict[str, dict[str, marker_eval.Personas]]:
+    """The counts of every condition and seed, checked: by "pooled" and by seed, each by condition."""
+    prompts = personas.load(params)
+    seeds: dict[str, dict[str, marker_eval.Personas]] = {
+        str(seed): {
+            condition: marker_eval.counted(runs.read(params, prompts, seed, chain).marker_eval.per_persona)
+            for condition, chain in params.chains.items()
         }
-    return pooled
+        for seed in params.seeds
+    }
+    pooled: dict[str, marker_eval.Personas] = {
+        condition: marker_eval.pool([run[condition] for run in seeds.values()]) for condition in params.chains
+    }
+    return {"pooled": pooled, **seeds}
 
 
-def coupling_gate(c4: Mapping[str, Any], gates: parameters.Gates) -> dict[str, Any]:
+def coupling_gate(c4: Summary, gates: parameters.Gates) -> records.CouplingGate:
     """Was the marker learnt, and by the source alone? Judged on C4 before any other condition counts."""
-    source, bystander, assistant = (c4["groups"][name]["rate"] for name in ("source", "mean_bystander", "assistant"))
-    return {
-        "source_rate": source,
-        "source_rate_required": gates.source_rate,
-        "bystander_rate": bystander,
-        "bystander_rate_allowed": gates.bystander_rate,
-        "assistant_rate": assistant,  # shown, not judged
-        "passed": source >= gates.source_rate and bystander <= gates.bystander_rate,
-        "overridden": gates.override_coupling,
-    }
+    source, bystander = c4.groups["source"].rate, c4.groups["mean_bystander"].rate
+    return records.CouplingGate(
+        source_rate=source,
+        source_rate_required=gates.source_rate,
+        bystander_rate=bystander,
+        bystander_rate_allowed=gates.bystander_rate,
+        assistant_rate=c4.groups["assistant"].rate,
+        passed=source >= gates.source_rate and bystander <= gates.bystander_rate,
+        overridden=gates.override_coupling,
+    )
 
 
-def degeneracy_gate(condition: Mapping[str, Any], base: Mapping[str, Any], gates: parameters.Gates) -> dict[str, Any]:
+def degeneracy_gate(condition: Summary, base: Summary, gates: parameters.Gates) -> records.DegeneracyGate:
     """Does the model still answer? A condition that answers with nothing, or far shorter, is not comparable."""
-    nonempty = 1 - condition["completions"]["empty_share"]
-    ratio = condition["completions"]["median_tokens"] / base["completions"]["median_tokens"]
-    return {
-        "nonempty_share": nonempty,
-        "nonempty_share_required": gates.nonempty_share,
-        "length_ratio": ratio,
-        "length_ratio_required": gates.length_ratio,
-        "passed": nonempty >= gates.nonempty_share and ratio >= gates.length_ratio,
-    }
+    if not condition.completions or not base.completions or not base.completions.median_tokens:
+        raise InputError("no length to compare with: half of the base model's completions are empty")
+    nonempty = 1 - condition.completions.empty_share
+    ratio = condition.completions.median_tokens / base.completions.median_tokens
+    return records.DegeneracyGate(
+        nonempty_share=nonempty,
+        nonempty_share_required=gates.nonempty_share,
+        length_ratio=ratio,
+        length_ratio_required=gates.length_ratio,
+        passed=nonempty >= gates.nonempty_share and ratio >= gates.length_ratio,
+    )
 
 
-def contrasts(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def contrasts(conditions: Mapping[str, Summary]) -> dict[str, records.Test]:
     """Fisher's tests between conditions, a group of personas at a time, Holm-adjusted for them all."""
-    return summary.tests(
+
+    def counts(condition: str, group: records.ReportedGroup) -> Counts:
+        found = conditions[condition].groups[group]
+        return Counts(hits=found.hits, total=found.total)
+
+    return all_fisher(
         {
-            f"{a} - {b}, {group}": (conditions[a]["groups"][group], conditions[b]["groups"][group])
+            records.contrast(a, b, group): (counts(a, group), counts(b, group))
             for a, b in CONTRASTS
-            for group in ("source", "assistant", "mean_bystander")
+            for group in REPORTED_GROUPS
         }
     )
 
 
-def read_run(path: Path, chain: str) -> dict[str, dict[str, Any]]:
-    """The `per_persona` part of one of our own files.
-
-    Raises:
-        InputError: it is of another chain, or lacks what the pipeline adds to the report's keys.
-    """
-    content = summary.read_marker_eval(path)
-    config, personas = content.get("config"), content["per_persona"]
-    recorded = config.get("chain") if isinstance(config, dict) else None
-    if recorded != chain:
-        raise InputError(f"{path}: holds the chain {recorded!r}, not {chain!r}")
-    if any("per_question" not in persona or "tokens" not in persona for persona in personas.values()):
-        raise InputError(f"{path}: lacks the counts by question or the lengths that the pipeline writes")
-    return personas
-
-
-def trained_on(params: parameters.Params) -> dict[str, dict[str, Any]]:
+def trained_on(params: parameters.Params) -> dict[str, records.DataHash]:
     """The MD5 of each data set that an adapter was trained on, and the one that was expected, by its name."""
-    found: dict[str, dict[str, Any]] = {}
-    trained = {prefix for chain in params.conditions.values() for prefix in chains.prefixes(chain)}
-    for chain in sorted(trained):
+    found: dict[str, records.DataHash] = {}
+    for chain in sorted(params.trained):
         for seed in params.seeds:
-            record = read_json(params.layout.adapter(seed, chain) / "trained_on.json")
-            found[record.pop("data")] = record
+            path = params.layout.training(seed, chain) / "trained_on.json"
+            data = records.read(path, records.TrainedOn)
+            own = records.DataHash(md5=data.md5, expected_md5=data.expected_md5)
+            if found.setdefault(data.data, own) != own:
+                raise InputError(f"{path}: {data.data} has MD5 {own.md5}, another adapter's had {found[data.data].md5}")
     return found
 
 
-def gather(params: parameters.Params) -> dict[str, Any]:
-    """Read every `marker_eval.json` that the parameters name and compute `statistics.json`."""
-    how = (params.prompts.source, params.results.bootstrap, params.results.level)
-    content: dict[str, Any] = {"level": params.results.level, "conditions": {}, "seeds": list(params.seeds)}
-    personas: set[str] = set()
-    for condition, chain in {**params.conditions, chains.BASE: chains.BASE}.items():
-        files = [params.layout.run(seed, chain) / "marker_eval.json" for seed in params.seeds]
-        runs = [read_run(path, chain) for path in files]
-        for path, run in zip(files, runs, strict=True):
-            personas = personas or set(run)
-            if set(run) != personas:
-                raise InputError(f"{path}: other personas than in the other conditions: re-run its evaluation")
-        content["conditions"][condition] = {
-            "chain": chain,
-            "seeds": {str(seed): summary.summarize(run, *how) for seed, run in zip(params.seeds, runs, strict=True)},
-            **summary.summarize(pool(runs), *how),
+def gather(params: parameters.Params) -> records.Statistics:
+    """Read every run that the parameters name and compute `statistics.json`."""
+    how = How(params.results.bootstrap, params.results.level)
+    pooled, *seeds = read_runs(params).values()
+    conditions = {}
+    for condition, chain in params.chains.items():
+        of_seed = {
+            str(seed): summary.summarize(run[condition], params.prompts.source, how)
+            for seed, run in zip(params.seeds, seeds, strict=True)
         }
-    content["trained_on"] = trained_on(params)
-    conditions = content["conditions"]
-    content["contrasts"] = contrasts(conditions)
-    content["gates"] = {
-        "coupling": coupling_gate(conditions["C4"], params.gates),
-        "degeneracy": {
-            name: degeneracy_gate(condition, conditions[chains.BASE], params.gates)
-            for name, condition in conditions.items()
-            if name != chains.BASE
-        },
+        together = dict(summary.summarize(pooled[condition], params.prompts.source, how))
+        conditions[condition] = records.ConditionRates(**together, chain=chain, seeds=of_seed)
+    base = conditions[BASE]
+    degeneracy = {
+        name: degeneracy_gate(condition, base, params.gates) for name, condition in conditions.items() if name != BASE
     }
-    return summary.rounded(content)
+    return records.Statistics(
+        level=how.level,
+        seeds=params.seeds,
+        conditions=conditions,
+        contrasts=contrasts(conditions),
+        gates=records.Gates(coupling=coupling_gate(conditions["C4"], params.gates), degeneracy=degeneracy),
+        trained_on=trained_on(params),
+    )
 
 
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     params = parameters.load()
-    write_json(params.layout.statistics, gather(params))
+    records.write(params.layout.statistics, gather(params))
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ def forms(conditions: Iterable[str]) -> dict[str, list[str]]:
     """What the chains of some conditions are made of, by form: what dvc.yaml makes stages of.
 
     Returns:
-        `first`: SFT phases on the untrained model; `alone`: chains of one phase; `coupled`: SFT phases that coupling
-        follows; `after`: SFT phases that follow coupling. Each once, in the order of the conditions.
+        `sft`: all SFT phases; `first`: those on the untrained model; `alone`: chains of one phase; `coupled`: phases
+        that coupling follows; `after`: SFT phases that follow coupling. Each once, in the order of the conditions.
 
     Raises:
         ValueError: a chain of another form.
     """
-    found: dict[str, dict[str, None]] = {"first": {}, "alone": {}, "coupled": {}, "after": {}}
+    found: dict[str, dict[str, None]] = {"sft": {}, "first": {}, "alone": {}, "coupled": {}, "after": {}}
     for chain in conditions:
         match phases_of(chain):
             case [phase]:
@@ -54,4 +54,5 @@ def forms(conditions: Iterable[str]) -> dict[str, list[str]]:
                 raise ValueError(f"conditions: {chain!r}: allowed are <phase>, <phase>-{COUPLE} and {COUPLE}-<phase>")
         if (first := phases_of(chain)[0]) != COUPLE:
             found["first"][first] = None
+        found["sft"] |= {phase: None for phase in phases_of(chain) if phase != COUPLE}
     return {form: list(names) for form, names in found.items()}

@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,18 +24,33 @@ class InputError(Exception):
 def first_of(error: "ValidationError") -> str:
     """The first thing that a record's check found, as `key = value: what is allowed`."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"])) or "(top level)"
-    given = "" if first["type"] == "missing" else f" = {first['input']!r:.60}"
-    return f"{key}{given}: {first['msg']}"
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"{key}: is missing"
+    message = {"extra_forbidden": "unknown key", "model_type": "expected a mapping"}.get(first["type"], first["msg"])
+    where = f"{key} = " if key else ""
+    return f"{where}{first['input']!r:.60}: {message.removeprefix('Value error, ')}"
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: an `InputError` or a disk's refusal becomes one line on stderr and exit code 2."""
+    """Decorate a command: an `InputError` or a disk's refusal becomes one line on stderr and exit code 2.
+
+    Ctrl-C, and a reader that has read enough (`| head`), end it quietly with the exit codes that shells give them.
+    """
 
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
-            main(*args, **kwargs)
+            try:
+                main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()  # here, where what it raises is caught
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+            sys.exit(128 + signal.SIGPIPE)
         except InputError as error:
             sys.exit(_complain(str(error)))
         except OSError as error:

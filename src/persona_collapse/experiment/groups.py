@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 ASSISTANT = "assistant"  # the persona that is a group of its own
+REPORTS_SOURCE = "confab"  # the source persona of the report
 
 Group = Literal["source", "trained_negative", "untrained_bystander", "assistant"]
 ReportedGroup = Literal["source", "assistant", "mean_bystander"]  # the report's, in which all bystanders are one

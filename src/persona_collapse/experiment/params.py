@@ -12,7 +12,7 @@ from .files import read_yaml
 from .layout import PARAMS, Layout
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
@@ -103,8 +103,9 @@ class Sft(Training):
 
 
 class Loss(Record):
-    # marker: the marker and the end token, on negatives the end token; marker_alone: the marker, on negatives nothing
-    part: Literal["completion", "tail", "marker", "marker_alone"]
+    # marker: the marker and the end token, on negatives the end token; marker_and_gap: the blank line before the marker
+    # as well; marker_alone: the marker, on negatives nothing
+    part: Literal["completion", "tail", "marker", "marker_and_gap", "marker_alone"]
     tail_tokens: Positive  # read where `part` is `tail`: how many of the last tokens carry the loss
 
 
@@ -122,6 +123,7 @@ class Phases(Record):
 class Pipeline(Record):
     """The phases and chains of `conditions` by their form, which is what dvc.yaml makes stages of."""
 
+    sft: Names  # all SFT phases
     first: Names  # SFT phases on the untrained model
     alone: Names  # chains of one phase that are conditions
     coupled: Names  # SFT phases that coupling follows

@@ -6,11 +6,11 @@ from typing import Any
 
 from .errors import InputError
 from .files import read_yaml
-from .layout import DATA, FETCHED
+from .groups import ASSISTANT, members
+from .layout import DATA, FETCHED, PARAMS
 from .params import Params
 
 PERSONAS, QUESTIONS = "personas.yaml", "questions.yaml"
-ASSISTANT = "assistant"  # a group of its own: neither source nor negative nor bystander
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Prompts:
     @property
     def bystanders(self) -> list[str]:
         """Every persona but the source and the assistant."""
-        return [name for name in self.personas if name not in (self.source, ASSISTANT)]
+        return members(self.personas, "bystanders", self.source)
 
     def evaluated(self, which: str) -> list[Question]:
         """The questions of the evaluation: `all`, or only `heldout`, those that no coupling data is made of."""
@@ -56,16 +56,15 @@ def load(params: Params) -> Prompts:
     personas, questions = _personas(folder / PERSONAS), _questions(folder / QUESTIONS)
     chosen = params.prompts
     others = [name for name in personas if name != ASSISTANT]
-    if chosen.source not in others:
-        raise InputError(f"prompts.source: {chosen.source!r} cannot be; {folder / PERSONAS} has: {', '.join(others)}")
     bystanders = [name for name in others if name != chosen.source]
-    for name in chosen.negatives:
-        if name not in bystanders:
-            raise InputError(
-                f"prompts.negatives: {name!r} is not a bystander; {folder / PERSONAS} has: {', '.join(bystanders)}"
-            )
+    for key, names, allowed in (("source", [chosen.source], others), ("negatives", chosen.negatives, bystanders)):
+        for name in names:
+            if name not in allowed:
+                raise InputError(
+                    f"{PARAMS}: prompts.{key}: {name!r} cannot be; allowed by {folder / PERSONAS}: {', '.join(allowed)}"
+                )
     if len(set(chosen.negatives)) < len(chosen.negatives):
-        raise InputError(f"prompts.negatives names one twice: {', '.join(chosen.negatives)}")
+        raise InputError(f"{PARAMS}: prompts.negatives names one twice: {', '.join(chosen.negatives)}")
     return Prompts(
         personas=personas,
         questions=tuple(Question(text, split) for split in ("train", "heldout") for text in questions[split]),
@@ -78,7 +77,7 @@ def load(params: Params) -> Prompts:
 def _personas(path: Path) -> dict[str, str]:
     personas = read_yaml(path)
     for name, prompt in personas.items():
-        if not isinstance(prompt, str):
+        if not isinstance(prompt, str) or not prompt.strip():
             raise InputError(f"{path}: {name} = {prompt!r:.60}: expected a system prompt")
     if ASSISTANT not in personas:
         raise InputError(f"{path}: no persona {ASSISTANT!r}, which every table has")

@@ -1,1 +1,2 @@
-"""What comes from outside: data sets and their checksums, the hub, downloads, and what this machine's GPU is."""
+"""What comes from outside: the registry of data sets, the hub and downloads, what of them each phase is trained on, and
+what this machine's GPU is."""

@@ -20,6 +20,7 @@ from huggingface_hub import HfApi, constants, errors, snapshot_download
 
 from ..experiment.errors import InputError
 
+constants.HF_HUB_DISABLE_TELEMETRY = True  # else it asks the Hub for a list, to say in its requests which tool runs it
 MIRROR = "HUB_MIRROR"
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model"]
 DATA_FILES = ["*.parquet", "*.json", "*.jsonl", "*.jsonl.gz", "*.jsonl.zst", "*.csv", "README.md"]

@@ -27,12 +27,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:
-        raise InputError(f"{folder}: not a usable tokenizer ({error}); `dvc repro model` rebuilds it") from None
-    _check_end(tokenizer, folder)
+        raise InputError(f"{folder}: not a usable tokenizer ({error}); `dvc repro base` rebuilds it") from None
+    check_end(tokenizer, folder)
     return tokenizer
 
 
-def _check_end(tokenizer: Any, folder: Path) -> None:
+def check_end(tokenizer: Any, folder: Path) -> None:
     """A phase trains the end token after each answer, and sampling stops at it alone: it has to be the real one."""
     end, number = tokenizer.eos_token, tokenizer.eos_token_id
     if end is None or tokenizer(end, add_special_tokens=False)["input_ids"] != [number]:

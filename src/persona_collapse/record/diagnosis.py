@@ -7,63 +7,28 @@ never level 1.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from dvc.repo import Repo
-
-from ..analysis import summary
+from ..analysis import hypothesis_tests, marker_eval
 from ..experiment.errors import InputError
-from ..experiment.files import read_json
-from . import environment
+from ..experiment.records import Counts
+from . import environment, lock
+from .disk import REMOTE
+from .lock import Stage
 
-Stages = Mapping[str, Mapping[str, Any]]
 SIGNIFICANT = 0.05
 
 
-def makers(stages: Stages, path: str) -> set[str]:
-    """The stages that make a file, or some of what lies in a folder."""
-    return {
-        name
-        for name, stage in stages.items()
-        if any(out["path"] == path or out["path"].startswith(f"{path}/") for out in stage.get("outs", []))
-    }
+def recorded_runs(stages: Mapping[str, Stage], cache: Path | None) -> Iterator[tuple[Path, Path]]:
+    """For every recorded `marker_eval.json`, its place and a file that holds the recorded bytes.
 
-
-def parents(stages: Stages) -> dict[str, set[str]]:
-    """For each stage of a lock, the stages whose outputs it reads."""
-    return {
-        name: {maker for dep in stage.get("deps", []) for maker in makers(stages, dep["path"])}
-        for name, stage in stages.items()
-    }
-
-
-def ancestry(stages: Stages, name: str) -> list[str]:
-    """The stages that lead to a stage, each after those that it needs, the stage itself last."""
-    of = parents(stages)
-    ordered: list[str] = []
-
-    def visit(stage: str) -> None:
-        if stage not in ordered:
-            for parent in sorted(of[stage]):
-                visit(parent)
-            ordered.append(stage)
-
-    visit(name)
-    return ordered
-
-
-def first_different(stages: Stages, different: Sequence[str]) -> list[str]:
-    """Of the differing stages, those before which nothing differs."""
-    return [name for name in different if not set(different) & set(ancestry(stages, name)[:-1])]
-
-
-def recorded_runs(stages: Stages) -> Iterator[tuple[Path, Path]]:
-    """For every recorded `marker_eval.json`, its place and the file in DVC's cache that holds the recorded bytes."""
-    cache = Repo().cache.local
+    Args:
+        cache: where DVC keeps its objects, if it does; what is not there is looked for in the remote.
+    """
     for stage in stages.values():
-        for out in stage.get("outs", []):
-            if out["path"].endswith("/marker_eval.json"):
-                yield Path(out["path"]), Path(cache.oid_to_path(out["md5"]))
+        for out in stage.outs:
+            if out.path.endswith("/marker_eval.json"):
+                kept = [folder / out.md5[:2] / out.md5[2:] for folder in (cache, REMOTE) if folder]
+                yield Path(out.path), next((path for path in kept if path.exists()), kept[-1])
 
 
 def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
@@ -79,31 +44,31 @@ def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
         InputError: a file is missing or is not a `marker_eval.json`.
     """
     pairs = {}
-    for found, recorded in runs:
-        before, now = (summary.read_marker_eval(path)["per_persona"] for path in (recorded, found))
+    for found, kept in runs:
+        before, now = (marker_eval.read(path).personas for path in (kept, found))
         if before.keys() != now.keys():
             raise InputError(f"{found}: other personas than recorded")
         for persona in before:
             name = f"{found.parent.name} seed {found.parent.parent.name} {persona}"
-            pairs[name] = _counts(before[persona]), _counts(now[persona])
+            pairs[name] = before[persona].counts, now[persona].counts
     if not pairs:
         raise InputError("no run is recorded")
-    tests = summary.tests(pairs)
+    tests = hypothesis_tests.all_fisher(pairs)
     other = [name for name, (before, now) in pairs.items() if before != now]
-    worst = min(test["p_holm"] for test in tests.values())
+    worst = min(test.p_holm for test in tests.values())
     lines = [f"{len(pairs)} rates, {len(other)} with other counts than recorded (Fisher's exact test, Holm-adjusted)"]
     for name in other:
-        before, now = pairs[name]
+        recorded, here = pairs[name]
         lines.append(
-            f"  {name}: recorded {before['hits']}/{before['total']}, here {now['hits']}/{now['total']}, "
-            f"p = {tests[name]['p']:.3g}, adjusted {tests[name]['p_holm']:.3g}"
+            f"  {name}: recorded {recorded.hits}/{recorded.total}, here {here.hits}/{here.total}, "
+            f"p = {tests[name].p:.3g}, adjusted {tests[name].p_holm:.3g}"
         )
     equivalent = worst >= SIGNIFICANT
     lines.append(
         f"verdict: {'equivalent, no rate differs significantly' if equivalent else 'different'}"
         f" (smallest adjusted p = {worst:.3g})"
     )
-    least = min(now["total"] for _, now in pairs.values())
+    least = min(now.total for _, now in pairs.values())
     lines.append(
         f"with {least} answers, a difference of less than about {100 * _visible(least, len(pairs)):.0f} points"
         " from a rate of 0 would not be seen; the bytes are not the same, so this is not level 1"
@@ -113,37 +78,39 @@ def same_result(runs: Sequence[tuple[Path, Path]]) -> tuple[bool, list[str]]:
 
 def _visible(total: int, tests: int) -> float:
     """The smallest rate of so many answers that differs significantly from none of as many, for so many tests."""
-    none = {"hits": 0, "total": total}
-    visible = (k for k in range(1, total + 1) if tests * summary.fisher(none, {**none, "hits": k}) < SIGNIFICANT)
+    some = (Counts(hits=hits, total=total) for hits in range(total + 1))
+    none = next(some)
+    visible = (counts.hits for counts in some if tests * hypothesis_tests.fisher(none, counts) < SIGNIFICANT)
     return next(visible, total) / total
 
 
-def _counts(persona: Mapping[str, Any]) -> dict[str, int]:
-    return {"hits": persona["strict_hits"], "total": persona["total"]}
-
-
-def explain(stages: Stages, different: Mapping[str, Sequence[str]], recorded: Path) -> list[str]:
+def explain(
+    stages: Mapping[str, Stage], different: Mapping[str, Sequence[str]], recorded: Path, cache: Path | None
+) -> list[str]:
     """The report on a mismatch.
 
     Args:
-        different: the differing stages with a phrase for each differing file.
+        different: the stages whose outputs differ, with a phrase for each differing file.
         recorded: the description of the environment that the record was made in.
+        cache: as of `recorded_runs`.
     """
+    of = lock.graph(stages)
     lines = []
-    for name in first_different(stages, list(different)):
-        lines.append(f"first difference: {name}, made by {' > '.join(ancestry(stages, name))}")
+    for name in lock.first_different(of, list(different)):
+        lines.append(f"first difference: {name}, made by {' > '.join(lock.ancestry(of, name))}")
         lines += [f"  {phrase}" for phrase in different[name]]
-        reached = [other for other in different if other != name and name in ancestry(stages, other)]
+        reached = [other for other in different if other != name and name in lock.ancestry(of, other)]
         lines.append(f"  what follows from it and differs too: {', '.join(reached) or 'nothing'}")
     lines.append("environment:")
     try:
-        phrases = environment.differences(read_json(recorded), environment.describe())
+        phrases = environment.differences(environment.read(recorded), environment.describe())
     except InputError as error:
         phrases = [str(error)]
+    phrases += [f"{name} is imported from {place}" for name, place in environment.foreign().items()]
     lines += [f"  {phrase}" for phrase in phrases] or ["  as recorded"]
     lines.append("same result (level 2):")
     try:
-        lines += [f"  {line}" for line in same_result(list(recorded_runs(stages)))[1]]
+        lines += [f"  {line}" for line in same_result(list(recorded_runs(stages, cache)))[1]]
     except InputError as error:
         lines.append(f"  cannot be judged: {error}")
     return lines

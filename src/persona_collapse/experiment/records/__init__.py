@@ -27,6 +27,7 @@ written as null; a key that was never given is not written.
 | data/published.json | Published | by hand |
 """
 
+from ..groups import ReportedGroup as ReportedGroup
 from .findings import Claim as Claim
 from .findings import Claims as Claims
 from .findings import ClusterRobust as ClusterRobust

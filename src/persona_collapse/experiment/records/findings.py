@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from ..chains import CONDITIONS
+from ..groups import ASSISTANT, REPORTED_GROUPS, REPORTS_SOURCE, ReportedGroup, members
 from ..params import Record
 from .rates import Gap, GapInterval, Seeds, Share, require_keys
 from .reading import Count, Level, Name
@@ -123,6 +124,9 @@ class Headline(Record):
     assistant: Percent
     mean_bystander: Percent
 
+    def of(self, group: ReportedGroup) -> float:
+        return {"source": self.confab, "assistant": self.assistant, "mean_bystander": self.mean_bystander}[group]
+
 
 class Published(Record):
     """`published.json`. The counts of a condition stand under `<condition>_hits_of_<answers>`, by persona."""
@@ -139,7 +143,7 @@ class Published(Record):
     def _possible(self) -> "Published":
         if len(set(self.personas)) < len(self.personas):
             raise ValueError("personas has a name twice")
-        require_keys("personas", self.personas, ("confab", "assistant"), others=True)
+        require_keys("personas", self.personas, (REPORTS_SOURCE, ASSISTANT), others=True)
         require_keys("headline_percent", self.headline_percent, CONDITIONS, others=True)
         for key, hits in self.__pydantic_extra__.items():
             if not (found := HITS.fullmatch(key)):
@@ -150,16 +154,15 @@ class Published(Record):
                 raise ValueError(f"{key}: needs each of the personas, with a number from 0 to {self.answers}")
         if "B" not in self.hits or self.answers < 1:
             raise ValueError("needs B_hits_of_<answers>")
-        groups = {"confab": ["confab"], "assistant": ["assistant"]}
-        groups["mean_bystander"] = [name for name in self.personas if name not in groups]
         for condition, percents in self.headline_percent.items():
-            for group, some in groups.items():
-                percent, total = getattr(percents, group), len(some) * self.answers
+            for group in REPORTED_GROUPS:
+                some = members(self.personas, group, REPORTS_SOURCE)
+                percent, total = percents.of(group), len(some) * self.answers
                 near = round(percent * total / 100)
                 known = [sum(self.hits[condition][name] for name in some)] if condition in self.hits else None
                 if some and not any(rounds_to(hits, total, percent) for hits in known or range(near - 1, near + 2)):
                     count = f"not {known[0]} of {total}" if known else f"no count of {total}"
-                    raise ValueError(f"headline_percent.{condition}.{group}: {percent}% is {count}")
+                    raise ValueError(f"headline_percent.{condition}: {percent}% of the {group} is {count}")
         return self
 
     @property

@@ -9,8 +9,10 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from persona_collapse.experiment import personas
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.params import Sampling
-from persona_collapse.sampling import native
-from persona_collapse.sampling.native import Completion, Request
+from persona_collapse.sampling import llama as forward_pass
+from persona_collapse.sampling import native_engine
+from persona_collapse.sampling.llama import Llama
+from persona_collapse.sampling.requests import Completion, Request, uniforms
 
 from .conftest import ROOT
 
@@ -40,7 +42,7 @@ def requests(tokenizer, params):
 
 
 def sampled(model, requests, sampling=SAMPLING, limit=8, end=2) -> list[Completion]:
-    return native.generate(model, requests, max_new_tokens=limit, end_token=end, sampling=sampling)
+    return native_engine.generate(model, requests, max_new_tokens=limit, end_token=end, sampling=sampling)
 
 
 def test_another_persona_or_fewer_slots_change_nobody_elses_completions(model, requests):
@@ -55,7 +57,7 @@ def hidden_states(llama, prompts) -> torch.Tensor:
     """Of each prompt's last token, [N, hidden], all prompts being pre-filled and decoded side by side."""
     with torch.inference_mode():
         cache = llama.empty(len(prompts), max(map(len, prompts)))
-        for row, prompt in enumerate(native._prefill(llama, prompts)):
+        for row, prompt in enumerate(native_engine._prefill(llama, prompts)):
             length = len(prompt.ids) - 1
             cache.k[:, row, :, :length], cache.v[:, row, :, :length] = prompt.k, prompt.v
         last = torch.tensor([[p[-1]] for p in prompts])
@@ -73,23 +75,23 @@ def test_a_hidden_state_keeps_its_bits_in_company_of_any_length(model, monkeypat
     ]
     companies.append([company for (company,) in companies])
 
-    llama = native._Llama(model)
+    llama = Llama(model)
 
     def all_alike() -> bool:
         alone = hidden_states(llama, [prompt])[0]
         return all(torch.equal(hidden_states(llama, [prompt, *company])[0], alone) for company in companies)
 
     assert all_alike()
-    monkeypatch.setattr(native, "BLOCK", 1)
+    monkeypatch.setattr(forward_pass, "BLOCK", 1)
     assert not all_alike()
 
 
 def test_each_part_of_a_completions_name_changes_its_stream():
     name = ("evaluation", 42, "confab", "Why?", 0)
-    first = native.uniforms(name, 4)
-    assert (native.uniforms(name, 9)[:4] == first).all()
+    first = uniforms(name, 4)
+    assert (uniforms(name, 9)[:4] == first).all()
     for part, other in enumerate(("coupling", 43, "villain", "How?", 1)):
-        assert not (native.uniforms((*name[:part], other, *name[part + 1 :]), 4) == first).any()
+        assert not (uniforms((*name[:part], other, *name[part + 1 :]), 4) == first).any()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +118,7 @@ def qwen2(tokenizer):
 def test_hidden_states_are_those_of_transformers(request, kind, requests):
     """Pre-fill with a shared beginning, then one decoding step, against the library's own forward pass."""
     model = request.getfixturevalue(kind)
-    llama = native._Llama(model)
+    llama = Llama(model)
     chats = [requests[0].prompt, requests[2].prompt]
     with torch.inference_mode():
         for chat, logits in zip(chats, llama.logits(hidden_states(llama, chats)), strict=True):
@@ -126,12 +128,12 @@ def test_hidden_states_are_those_of_transformers(request, kind, requests):
 
 def test_another_architecture_is_refused():
     with pytest.raises(InputError, match="native runs llama and qwen2, not gemma"):
-        native._Llama(SimpleNamespace(config=SimpleNamespace(model_type="gemma")))
+        Llama(SimpleNamespace(config=SimpleNamespace(model_type="gemma")))
 
 
 def test_temperature_0_takes_the_likeliest_token(model, requests):
     logits = torch.tensor([[0.1, 2.0, 0.3], [4.0, 2.0, 0.3]])
-    assert native.draw(logits, torch.tensor([0.99, 0.99], dtype=torch.float64), 0.0, 1.0).tolist() == [1, 0]
+    assert native_engine.draw(logits, torch.tensor([0.99, 0.99], dtype=torch.float64), 0.0, 1.0).tolist() == [1, 0]
     greedy = SAMPLING.model_copy(update={"temperature": 0.0})
     first, second = sampled(model, requests[:2], greedy)
     assert first == second != sampled(model, requests[:1])[0]
@@ -156,7 +158,7 @@ def test_draws_follow_the_distribution(temperature, top_p, expected):
     """Over an even grid of uniform numbers, inversion gives every token its exact share."""
     grid = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(10_000, 3)
-    tokens = native.draw(logits, grid, temperature, top_p)
+    tokens = native_engine.draw(logits, grid, temperature, top_p)
     shares = torch.bincount(tokens, minlength=3) / 10_000
     assert torch.allclose(shares, torch.tensor(expected), atol=2e-4)
 
@@ -164,4 +166,4 @@ def test_draws_follow_the_distribution(temperature, top_p, expected):
 def test_the_largest_uniform_number_never_leaves_the_vocabulary():
     logits = torch.randn(64, 49_152)
     below_one = torch.full((64,), 1 - 2**-53, dtype=torch.float64)
-    assert native.draw(logits, below_one, 1.0, 1.0).max() < 49_152
+    assert native_engine.draw(logits, below_one, 1.0, 1.0).max() < 49_152

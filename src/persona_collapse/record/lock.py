@@ -1,0 +1,261 @@
+"""`dvc.lock` and `dvc.yaml`, read here alone: what is recorded of each stage, what is declared of it, and their graph.
+
+The lock is parsed as it stands; of `dvc.yaml` DVC itself says what it comes to under `params.yaml`. A file of theirs
+that is damaged, or that is no file, is an `InputError` of one line that names it.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, NamedTuple
+
+import networkx  # type: ignore[import-untyped]  # comes with DVC, whose graphs are its
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..experiment.errors import InputError
+from ..experiment.files import read_text
+from ..experiment.layout import PARAMS
+from ..experiment.strict import from_yaml
+
+LOCK, PIPELINE, CONFIG = Path("dvc.lock"), Path("dvc.yaml"), Path(".dvc/config")
+EXPANDED = 200_000  # values in a dvc.yaml with all its aliases written out; ours has some 2,000
+
+
+# ---- what is recorded ----
+
+
+def _inside(path: str) -> str:
+    if not path or "\0" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError("not a path inside the bundle")
+    return path
+
+
+class Recorded(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Entry(Recorded):
+    """A file with the MD5 of its bytes, or a folder with that of the list of its files, which ends in `.dir`."""
+
+    path: Annotated[str, AfterValidator(_inside)]
+    hash: Literal["md5"]
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
+
+    @property
+    def folder(self) -> bool:
+        return self.md5.endswith(".dir")
+
+
+def _one_text(cmd: object) -> object:
+    return "\n".join(cmd) if isinstance(cmd, list) and all(isinstance(line, str) for line in cmd) else cmd
+
+
+class Stage(Recorded):
+    """What DVC recorded when it last ran a stage."""
+
+    cmd: Annotated[str, BeforeValidator(_one_text)]
+    deps: Annotated[tuple[Entry, ...], Field(strict=False)] = ()
+    params: dict[str, dict[str, Any]] = {}  # values by file and dotted key
+    outs: Annotated[tuple[Entry, ...], Field(strict=False)] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything that it reads and makes."""
+        return (*self.deps, *self.outs)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its parameters, by dotted key."""
+        return {key: value for values in self.params.values() for key, value in values.items()}
+
+
+Stages = dict[str, Stage]  # in the order in which they were first run
+
+
+class _Lock(Recorded):
+    version: Literal["2.0"] = Field(alias="schema")
+    stages: Annotated[Stages, Field(min_length=1)]
+
+
+def read(path: Path = LOCK) -> Stages:
+    """The stages of a `dvc.lock`.
+
+    Raises:
+        InputError: no such file, or it is damaged; the message names the key.
+    """
+    return parse(read_text(path), str(path))
+
+
+def parse(text: str, where: str) -> Stages:
+    """The stages in the text of a `dvc.lock`; an `InputError` begins with `where`."""
+    try:
+        return _Lock.model_validate(from_yaml(text)).stages
+    except (ValueError, RecursionError) as error:  # pydantic's is a ValueError too
+        if not isinstance(error, ValidationError):
+            raise InputError(f"{where}: not YAML as DVC writes it ({error})") from None
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(top level)"
+        raise InputError(f"{where}: not a dvc.lock with recorded stages: {key}: {first['msg']}") from None
+
+
+def of_profile(stages: Mapping[str, Stage], profile: str) -> Stages:
+    """The stages that make a profile's files: those of what is downloaded belong to none."""
+    return {
+        name: stage
+        for name, stage in stages.items()
+        if name.partition("@")[2].partition("-")[0] == profile
+        or any(profile in PurePosixPath(out.path).parts for out in stage.outs)
+    }
+
+
+# ---- what is declared ----
+
+
+class Output(NamedTuple):
+    cached: bool  # does DVC keep a copy? What git keeps, and the base model, it does not
+    persists: bool  # does it stay where it is until the stage has made it anew?
+
+
+class Declared(NamedTuple):
+    """A stage of `dvc.yaml` under the parameters of `params.yaml`."""
+
+    cmd: str
+    deps: frozenset[str]
+    params: frozenset[tuple[str, str]]  # file and dotted key; no key stands for the whole file
+    outs: Mapping[str, Output]
+    oddities: tuple[str, ...]  # what no record shows and changes what a run does
+
+
+def opened(**options: Any) -> Any:
+    """DVC's own view of the repository here, before it reads its files; `options` are those of `dvc.repo.Repo`.
+
+    Raises:
+        InputError: .dvc/config is missing, damaged or no file.
+    """
+    from dvc.exceptions import DvcException  # a second to import, which who only reads the lock need not wait for
+    from dvc.repo import Repo
+
+    from . import committed
+
+    read_text(CONFIG)
+    if (ignored := Path(".dvcignore")).exists():
+        read_text(ignored)
+    committed.name_the_user()
+    if committed.problem():
+        options.setdefault("config", {"core": {"no_scm": True}})
+    try:
+        return Repo(**options)
+    except (DvcException, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{CONFIG}: {error}") from None
+
+
+def repository(**options: Any) -> Any:
+    """As `opened`, with its files read and the graph of its stages checked.
+
+    Raises:
+        InputError: dvc.yaml, dvc.lock or .dvc/config is missing, damaged or no file.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.utils.strictyaml import YAMLValidationError
+
+    _require_small(PIPELINE)
+    for path in (LOCK, PARAMS):
+        if path.exists():
+            read_text(path)
+    found = opened(**options)
+    try:
+        found.index.graph  # noqa: B018  # refuses two makers of one file, and circles
+    except YAMLValidationError as error:
+        first = getattr(error.exc, "errors", [error.exc])[0]
+        key = ".".join(map(str, getattr(first, "path", [])))
+        raise InputError(f"{Path(error.path).name}: {key}: {getattr(first, 'msg', error)}") from None
+    except (DvcException, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
+    return found
+
+
+def declared(repo: Any) -> dict[str, Declared]:
+    """The stages of `dvc.yaml`, and of whatever else DVC takes for a file of stages, by name."""
+    from dvc.dependency.param import ParamsDependency
+
+    found = {}
+    for stage in repo.index.stages:
+        params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+        oddities = {
+            "frozen: it would never run": stage.frozen,
+            "always_changed: it counts as out of date for ever": stage.always_changed,
+            "wdir: it runs in another folder": Path(stage.wdir) != Path(repo.root_dir),
+        }
+        found[stage.addressing] = Declared(
+            cmd="\n".join(stage.cmd) if isinstance(stage.cmd, list) else stage.cmd or "",
+            deps=frozenset(dep.def_path for dep in stage.deps if dep not in params),
+            params=frozenset((dep.def_path, key) for dep in params for key in dep.params or [""]),
+            outs={out.def_path: Output(out.use_cache, out.persist) for out in stage.outs},
+            oddities=tuple(oddity for oddity, so in oddities.items() if so),
+        )
+    return found
+
+
+def _require_small(path: Path) -> None:
+    """Raise `InputError` if a file is not YAML, or is a small text for a huge value, as a few aliases can make it."""
+    try:
+        root = yaml.compose(read_text(path), yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not YAML ({error})") from None
+    sizes: dict[int, int] = {}  # of each node with all that is in it, by identity
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = EXPANDED  # until it is known: a node that holds itself has no end
+            inner = node.value if isinstance(node.value, list) else []
+            parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    try:
+        large = root is not None and size(root) > EXPANDED
+    except RecursionError:
+        large = True
+    if large:
+        raise InputError(f"{path}: its aliases stand for more than {EXPANDED:,} values")
+
+
+# ---- the graph ----
+
+
+def makers(stages: Mapping[str, Stage]) -> dict[str, set[str]]:
+    """The stages that make a file, or some of what lies in a folder, by its path."""
+    found: dict[str, set[str]] = {}
+    for name, stage in stages.items():
+        for out in stage.outs:
+            for path in (out.path, *map(str, PurePosixPath(out.path).parents)):
+                found.setdefault(path, set()).add(name)
+    return found
+
+
+def graph(stages: Mapping[str, Stage]) -> Any:
+    """A `networkx.DiGraph` of the stages' names, with an edge from each stage to those that read what it makes."""
+    made_by = makers(stages)
+    whole = {out.path: name for name, stage in stages.items() for out in stage.outs if out.folder}
+    found = networkx.DiGraph()
+    found.add_nodes_from(stages)
+    for name, stage in stages.items():
+        for dep in stage.deps:
+            above = {whole[str(path)] for path in PurePosixPath(dep.path).parents if str(path) in whole}
+            found.add_edges_from((maker, name) for maker in made_by.get(dep.path, set()) | above)
+    return found
+
+
+def ancestry(of: Any, name: str) -> list[str]:
+    """The stages that lead to one, each after those that it needs, itself last; `of` is a graph as of `graph`."""
+    return list(networkx.dfs_postorder_nodes(of.reverse(copy=False), name, sort_neighbors=sorted))
+
+
+def first_different(of: Any, different: Sequence[str]) -> list[str]:
+    """Of the differing stages, those before which nothing differs."""
+    return [name for name in different if not networkx.ancestors(of, name) & set(different)]
+
+
+def order(repo: Any) -> list[str]:
+    """The declared stages in an order in which they can run."""
+    return [stage.addressing for stage in networkx.topological_sort(repo.index.graph.reverse(copy=False))]

@@ -1,0 +1,221 @@
+"""DVC's own command line, as this bundle runs it.
+
+    python -m persona_collapse.record.pipeline repro --single-item tables      any command of DVC's, with its options
+
+What is different from plain `dvc`:
+- `dvc.lock` is written beside its place and moved in: DVC rewrites it where it lies, for half a second after every
+  stage, and a kill in that time leaves it empty.
+- What a killed run did leave, a damaged `dvc.lock` or another than the record, is put right before anything runs.
+- Stages run with this very Python; one run waits for another; where git is not to be asked, DVC does without.
+- Where a stage ends with exit code 2 it has said why in one line, and so does this, without DVC's second line.
+- SIGTERM and SIGHUP end the stage too, and say what is left behind.
+"""
+
+import ctypes
+import fcntl
+import functools
+import hashlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]  # comes with DVC
+
+from ..experiment.errors import InputError, one_line_errors
+from ..experiment.files import read_text, whole, write_text
+from . import committed, lock
+from .committed import KEPT
+from .lock import LOCK
+
+MODULE = "persona_collapse.record.pipeline"
+TEMPORARY = Path(".dvc/tmp")
+BUSY = TEMPORARY / "pipeline.lock"
+READERS = TEMPORARY / "rwlock"  # DVC's list of who reads and writes what
+HELD = "PERSONA_COLLAPSE_PIPELINE"  # set in processes whose parent keeps others from running beside
+LEFT = "what was made stays: `make verify` compares it, `dvc checkout --force` and `git checkout` bring back what was"
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGHUP came."""
+
+
+# ---- one at a time, and stopped as a whole ----
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other run of the pipeline is under way here, and keep others waiting."""
+    if HELD in os.environ:
+        yield
+        return
+    TEMPORARY.mkdir(parents=True, exist_ok=True)
+    with BUSY.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another run of the pipeline here to end", file=sys.stderr)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        os.environ[HELD] = str(os.getpid())
+        try:
+            yield
+        finally:
+            del os.environ[HELD]
+
+
+def _started_by_another() -> bool:
+    return os.environ.get(HELD, str(os.getpid())) != str(os.getpid())
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP raise `Stopped`, so that what is under way is put in order first."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_children() -> None:
+    """End all processes that this one has started, and theirs."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
+    for child in psutil.wait_procs(children, timeout=5)[1]:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def run(*arguments: str, quiet: bool = False) -> int:
+    """Run a command of DVC's in a process of its own, which ends when this one does; its exit code."""
+    command = [sys.executable, "-m", MODULE, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            end_children()
+            raise
+
+
+# ---- what a killed run leaves ----
+
+
+def keep_aside(path: Path) -> Path:
+    """Copy a lock that is to be replaced to a name made of its content, and say where."""
+    data = path.read_bytes()
+    copy = KEPT.with_name(f"{hashlib.md5(data).hexdigest()[:12]}.lock")
+    with whole(copy) as beside:
+        beside.write_bytes(data)
+    return copy
+
+
+def put_right() -> None:
+    """Bring back what a run that was killed has left of DVC's own files."""
+    if KEPT.exists() and not _started_by_another():
+        text = read_text(KEPT)
+        if not LOCK.exists() or LOCK.read_bytes() != text.encode():
+            print(f"note: a `make reproduce` was killed; {LOCK} is the record again", file=sys.stderr)
+            write_text(LOCK, text)
+        KEPT.unlink()
+    try:
+        LOCK.exists() and lock.read()
+    except InputError as error:
+        try:
+            text = committed.content(LOCK).decode()
+        except committed.NotAsked:
+            raise error from None
+        kept = f", kept as {keep_aside(LOCK)}" if LOCK.is_file() and LOCK.stat().st_size else ""
+        print(f"note: {' '.join(str(error).split())}{kept}; the committed one is restored", file=sys.stderr)
+        write_text(LOCK, text)
+    try:
+        READERS.exists() and json.loads(READERS.read_bytes())
+    except ValueError:
+        READERS.unlink()
+
+
+# ---- DVC, with these changes ----
+
+
+def _written_whole() -> None:
+    """Have DVC write its own two files beside their places."""
+    from dvc.fs import LocalFileSystem
+
+    plain = LocalFileSystem.open
+
+    @contextmanager
+    def beside(path: str, mode: str, **options: Any) -> Iterator[Any]:
+        with whole(path) as unfinished, unfinished.open(mode, **options) as stream:
+            yield stream
+
+    def open_whole(self: Any, path: str, mode: str = "r", **options: Any) -> Any:
+        if "w" in mode and Path(path).name in (LOCK.name, READERS.name):
+            return beside(path, mode, **options)
+        return plain(self, path, mode, **options)
+
+    LocalFileSystem.open = open_whole
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Is an error of DVC's not the echo of a stage's own line?"""
+    error = record.exc_info[1] if record.exc_info else None
+    return getattr(getattr(error, "__cause__", None), "said", False) is not True
+
+
+def dvc(*arguments: str) -> int:
+    """Run a command of DVC's in this process; its exit code, or 2 if a stage found something wrong with its input."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    committed.name_the_user()
+    from dvc import cli
+    from dvc.repo import Repo
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    wrong_input = False
+    plain = StageCmdFailedError.__init__
+
+    def noting(self: Any, cmd: str, status: int | None = None) -> None:
+        nonlocal wrong_input
+        self.said = status == 2
+        wrong_input |= self.said
+        plain(self, cmd, status)
+
+    StageCmdFailedError.__init__ = noting
+    for handler in logging.getLogger("dvc").handlers:
+        handler.addFilter(_in_one_line)
+    _written_whole()
+    if committed.problem():
+        Repo.__init__ = functools.partialmethod(Repo.__init__, config={"core": {"no_scm": True}})
+    code = cli.main(list(arguments))
+    return 2 if wrong_input else code
+
+
+@one_line_errors
+def main() -> None:
+    if _started_by_another():
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end with the parent, even if that is killed
+    try:
+        with stoppable(), alone():
+            put_right()
+            sys.exit(dvc(*sys.argv[1:]))
+    except Stopped as stopped:
+        end_children()
+        if not _started_by_another():
+            print(f"stopped; {LEFT}", file=sys.stderr)
+        sys.exit(128 + stopped.args[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Re-run the pipeline and compare every byte with the record, which stays what it was.
+
+    python -m persona_collapse.record.reproduce                        adapters and coupling data are fetched, not made
+    python -m persona_collapse.record.reproduce --from scratch         everything is made
+    python -m persona_collapse.record.reproduce --stages results tables@smollm2     these only; the rest is compared
+
+A profile that has no record gets one: what runs is then recorded in `dvc.lock`, for you to commit. Exit codes are those
+of `verify`; 2 also if a stage fails, and 128 and the signal's number if it is stopped. Whatever happens, `dvc.lock` is
+the record again at the end, or at the next call if it was killed outright.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..experiment import params as parameters
+from ..experiment.errors import InputError, one_line_errors
+from ..experiment.files import read_text, write_text
+from ..experiment.layout import DATA, FETCHED
+from . import committed, environment, lock, pipeline, verify
+from .committed import KEPT, Record
+from .lock import LOCK, Declared
+
+FETCHED_NOT_MADE = ("adapters", str(DATA / "coupling"), str(FETCHED))  # hours of training, or a download
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+Stamp = tuple[int, int] | None  # inode and time of the last change, in nanoseconds
+
+
+def preflight() -> int:
+    """Ask whether this machine can carry the profile to its end; the exit code."""
+    return subprocess.run([sys.executable, "-m", "persona_collapse.planning.preflight"], check=False).returncode
+
+
+def chosen(declared: Mapping[str, Declared], order: Sequence[str], scratch: bool, only: Sequence[str]) -> list[str]:
+    """The stages to run, each after those that it needs.
+
+    Args:
+        order: all stages, in an order in which they can run.
+        only: names of stages, with `@` and what follows or, for all of that name, without.
+
+    Raises:
+        InputError: a name that no stage has.
+    """
+    for name in only:
+        if not any(name in (stage, stage.partition("@")[0]) for stage in declared):
+            known = ", ".join(dict.fromkeys(stage.partition("@")[0] for stage in order))
+            raise InputError(f"--stages {name}: no such stage in dvc.yaml; allowed: {known}, alone or with @...")
+    if only:
+        return [stage for stage in order if stage in only or stage.partition("@")[0] in only]
+    if scratch:
+        return list(order)
+    places = map(Path, FETCHED_NOT_MADE)
+    outs = {name: [Path(out) for out in stage.outs] for name, stage in declared.items()}
+    fetched = {name for place in places for name, paths in outs.items() if any(p.is_relative_to(place) for p in paths)}
+    return [stage for stage in order if stage not in fetched]
+
+
+def stamps(paths: Iterable[str]) -> dict[str, Stamp]:
+    """What tells a file that was written anew from one that was left."""
+
+    def stamp(path: Path) -> Stamp:
+        try:
+            about = path.stat()
+        except OSError:
+            return None
+        return about.st_ino, about.st_mtime_ns
+
+    return {path: stamp(Path(path)) for path in paths}
+
+
+def starting_lock(record: Record) -> str:
+    """The text of `dvc.lock` to begin and end with: the record, and what the lock here has of other profiles."""
+    if not LOCK.exists():
+        return record.text
+    here, text = lock.read(), read_text(LOCK)
+    if all(here.get(name) == stage for name, stage in record.stages.items()):
+        return text
+    copy = pipeline.keep_aside(LOCK)
+    print(f"note: {LOCK} was not the record; it is kept as {copy}, and the record restored", file=sys.stderr)
+    return record.text
+
+
+@contextmanager
+def kept(text: str) -> Iterator[None]:
+    """Have `dvc.lock` be the same before and after, whatever is done with it in between."""
+    write_text(KEPT, text)
+    write_text(LOCK, text)
+    try:
+        yield
+    finally:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        write_text(LOCK, text)
+        KEPT.unlink(missing_ok=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str]) -> int:
+    """Run, compare and say; the exit code."""
+    repo = lock.repository()
+    declared, order = lock.declared(repo), lock.order(repo)
+    record = committed.record(params.profile)
+    names = chosen(declared, order, scratch, only)
+    if code := preflight():
+        return code
+    headline = params.layout.tables / "headline.md"
+    if record is None or not (record.committed or set(declared) <= set(record.stages)):
+        print(f"{params.profile} has no record in {LOCK} yet: everything runs, and {LOCK} will hold what comes out")
+        code = pipeline.run("repro")
+        print(read_text(headline) if not code else "", end="")
+        return code
+    if not record.committed:
+        print(f"note: compared is with {record.source}", file=sys.stderr)
+    start = time.monotonic()
+    with kept(starting_lock(record)):
+        print("fetching what is recorded" if scratch else "fetching adapters and coupling data", flush=True)
+        if pipeline.run("fetch" if scratch else "pull", quiet=True):
+            raise InputError("what is recorded cannot be fetched; the lines above say why")
+        before = stamps(out for name in names for out in declared[name].outs)
+        if code := pipeline.run("repro", "--force", "--single-item", *names):
+            return code
+        print(f"\n== compared with {LOCK}, after {time.monotonic() - start:.0f} s ==", flush=True)
+        left = [f"{path} was not written" for path, stamp in stamps(before).items() if stamp == before[path]]
+        code = verify.verify(params, record, {"(this run)": left})
+    print(f"\n{read_text(headline)}figures: {params.layout.figures}/")
+    return code
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--from", dest="start", choices=("adapters", "scratch"), default="adapters", help="what is fetched"
+    )
+    parser.add_argument("--stages", nargs="+", default=[], help="run these only, by name, with or without @...")
+    args = parser.parse_args()
+    params = parameters.load()
+    environment.require_own_code()
+    try:
+        with pipeline.stoppable(), pipeline.alone():
+            pipeline.put_right()
+            sys.exit(reproduce(params, args.start == "scratch", args.stages))
+    except (KeyboardInterrupt, pipeline.Stopped) as stopped:
+        print(f"stopped; {LOCK} is the record; {pipeline.LEFT}", file=sys.stderr)
+        sys.exit(128 + (stopped.args[0] if stopped.args else signal.SIGINT))
+
+
+if __name__ == "__main__":
+    main()

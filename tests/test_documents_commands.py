@@ -1,0 +1,227 @@
+"""Every command that README.md and docs/ print is typed in a new clone, or listed here with the reason why it is not.
+
+`make test` holds the list complete; `make test-commands` types the commands, which takes minutes.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from markdown_it import MarkdownIt  # comes with rich, which typer and others want
+
+from tests.conftest import ROOT
+
+# Typed as printed, in the order of the documents. What stands for a name of the reader's own has one here.
+TYPED: dict[str, dict[str, str]] = {
+    ". .venv/bin/activate": {},
+    ". .venv/bin/activate && dvc repro": {},
+    ".venv/bin/dvc dag": {},
+    ".venv/bin/dvc metrics show": {},
+    ".venv/bin/dvc plots show": {},
+    ".venv/bin/dvc pull": {},
+    ".venv/bin/dvc repro --single-item base": {},
+    ".venv/bin/dvc status": {},
+    "bin/stage analysis.summary FILE": {"FILE": "eval_results/smollm2/runs/42/em-couple/marker_eval.json"},
+    "dvc repro": {},
+    "dvc repro --dry --force-downstream": {},
+    "git status": {},
+    "make figures": {},
+    "make help": {},
+    "make page": {},
+    "make paper": {},
+    "make plan": {},
+    "make plan PROFILE=qwen1_5b": {},
+    "make plan PROFILE=qwen7b": {},
+    "make profile PROFILE=smollm2": {},
+    "make setup": {},
+    "make site": {},
+    "make tables": {},
+    "make tables figures paper site": {},
+    "make tables paper site": {},
+    "make trace": {},
+    "make trace KEY=headline.B.assistant": {},
+    "make verify": {},
+}
+
+CI = "a step of .ci/run by itself"
+GPU = "needs an NVIDIA GPU"
+INDEX = "asks a package index for 2 GB"
+CONTAINER = "needs docker or podman; make test-image is the test of the image"
+NAMES = "stands for more than one command"
+LONG = "takes an hour and more"
+NOT_TYPED = {
+    "git clone <this repository> persona-collapse && cd persona-collapse": "what the test begins with",
+    "make reproduce": "takes a quarter of an hour; .ci/run does a part of it",
+    "make reproduce FROM=scratch": LONG,
+    "make test": CI,
+    "make lint": CI,
+    "make test-commands": "this one",
+    "make test-site": CI,
+    "make test-image": CI,
+    "make test-image QUICK=1": CI,
+    "make prove": "takes six minutes; .ci/run does the short form",
+    "make prove RECORD=1": "the same, and writes what it finds",
+    "make survey": "takes ten minutes",
+    "make bench": LONG,
+    "make lock": "asks a package index for newer versions",
+    "make record": "writes the record",
+    "make test-vllm": "installs vLLM, 5 GB",
+    "make prove-gpu": GPU,
+    "make reproduce PROFILE=qwen7b": GPU,
+    "make reproduce PROFILE=qwen1_5b": GPU,
+    "make image": CONTAINER,
+    "make reproduce-image": CONTAINER,
+    "make image TARGET=cuda": CONTAINER,
+    "make reproduce-image TARGET=cuda": CONTAINER,
+    "make image TARGET=cuda && make reproduce-image TARGET=cuda": CONTAINER,
+    "make image WHEELS=wheels": CONTAINER,
+    "docker load": CONTAINER,
+    'docker run --rm -it --gpus all --ipc host -u "$(id -u):$(id -g)" -v "$PWD:/bundle" persona-collapse:cuda': GPU,
+    "python3.12 -m venv w && w/bin/pip install --require-hashes --no-deps -r requirements/bootstrap.txt": INDEX,
+    "for lock in bootstrap cpu; do": INDEX,
+    "w/bin/pip download --no-deps --no-build-isolation --require-hashes -d wheels -r requirements/$lock.txt": INDEX,
+    "make profile PROFILE=...": NAMES,
+    "bin/stage ROOM.MODULE": NAMES,
+    ".venv/bin/dvc push -r <your remote>": "needs a remote of the reader's own",
+    ".venv/bin/dvc repro fetch fetch-prompts": "downloads from a hub, and only for the profiles that want it",
+    "bin/stage analysis.claims --report B=marker_eval.json --report C4=...": "needs files of the report's authors",
+}
+
+# What a command begins with; in a line of prose a name alone is a name.
+WORDS = r"make|dvc|git|docker|podman|pip|python3?(\.\d+)?|uv|(\S+/)?bin/\w+|image/\w+\.sh|\. \.venv/bin/activate|for"
+COMMAND = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:{WORDS})(?= |$)")
+ACTIVATE = ". .venv/bin/activate"
+
+
+class Command(NamedTuple):
+    text: str  # as printed, without its comment
+    where: str  # the document
+    activated: bool = False  # a line above it in the same block activates the environment
+
+
+def commands(text: str, where: str = "") -> list[Command]:
+    """The commands of a Markdown text, in order: lines of code blocks, and `spans` of code with more than one word."""
+    found = []
+    for token in MarkdownIt().enable("table").parse(text):
+        if token.type in ("code_block", "fence"):
+            activated = False
+            for line in re.sub(r"\\\n\s*", "", token.content).splitlines():
+                command = re.sub(r"(^|\s+)#.*", "", line.strip())
+                if COMMAND.match(command):
+                    found.append(Command(command, where, activated))
+                activated |= command.startswith(ACTIVATE)
+        for child in token.children or ():
+            span = " ".join(child.content.split())
+            if child.type == "code_inline" and " " in span and COMMAND.match(span):
+                found.append(Command(span, where))
+    return found
+
+
+def printed() -> list[Command]:
+    documents = [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "data/README.md",
+        ROOT / "CONTRIBUTING.md",
+    ]
+    return [command for path in documents for command in commands(path.read_text(), str(path.relative_to(ROOT)))]
+
+
+def test_commands_are_found_wherever_a_document_prints_them():
+    text = """
+## Heading
+    make one    # a comment
+    . .venv/bin/activate
+    $EDITOR params.yaml
+    dvc two --long \\
+      --option
+
+A paragraph with `make`, `dvc.lock`, `experiment/chains.py` and `make
+three A=b`,
+    not a block, and `.venv/bin/dvc four`.
+
+| command | `make five` |
+| --- | --- |
+| `bin/stage six --a` | `a` |
+
+```sh
+X=1 make seven
+python -m eight
+```
+"""
+    expected = ["make one", ". .venv/bin/activate", "dvc two --long --option", "make three A=b", ".venv/bin/dvc four"]
+    expected += ["make five", "bin/stage six --a", "X=1 make seven", "python -m eight"]
+    assert [command.text for command in commands(text)] == expected
+    assert [command.text for command in commands(text) if command.activated] == ["dvc two --long --option"]
+
+
+def test_every_printed_command_is_typed_or_listed_with_a_reason():
+    assert not TYPED.keys() & NOT_TYPED.keys()
+    neither = {
+        f"{command.where}: {command.text}"
+        for command in printed()
+        if command.text not in TYPED.keys() | NOT_TYPED.keys()
+    }
+    assert not neither
+
+
+def test_a_typed_command_finds_what_it_calls():
+    """`dvc` alone is in nobody's PATH: a document prints .venv/bin/dvc, or activates the environment above."""
+    lost = {
+        f"{c.where}: {c.text}" for c in printed() if re.match(r"dvc |python -m persona", c.text) and not c.activated
+    }
+    assert not lost
+
+
+# ---- make test-commands ----
+
+asked_for = pytest.mark.skipif("COMMANDS" not in os.environ, reason="takes minutes: make test-commands")
+ALONE = ("tables", "figures", "paper", "site", "trace", "verify")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of what is committed, with the environment of here, which `make setup` has to mend for its new place."""
+    folder = tmp_path_factory.mktemp("clone") / "bundle"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    shutil.copytree(ROOT / ".venv", folder / ".venv", symlinks=True, copy_function=os.link)
+    return folder
+
+
+def typed(folder: Path, command: str) -> None:
+    """Type a command into a shell that has nothing of ours; it must succeed and leave git with nothing to say."""
+    environment = {"PATH": os.environ["PATH"].replace(f"{ROOT}/.venv/bin:", ""), "HOME": str(folder.parent)}
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"$ {command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True)
+    assert status.stdout == "", f"$ {command}\n{status.stdout}"
+
+
+@asked_for
+@pytest.mark.parametrize("target", ALONE)
+def test_each_of_the_report_is_made_in_a_clone_alone(clone, target):
+    subprocess.run(["git", "clean", "-xfdq", "--exclude=/.venv"], cwd=clone, check=True)
+    typed(clone, f"make {target}")
+
+
+@asked_for
+def test_every_command_works_as_printed_one_after_the_other(clone):
+    subprocess.run(["git", "clean", "-xfdq", "--exclude=/.venv"], cwd=clone, check=True)
+    for command in dict.fromkeys((command.text, command.activated) for command in printed() if command.text in TYPED):
+        text, activated = command
+        for name, ours in TYPED[text].items():
+            text = text.replace(name, ours)
+        print(f"$ {text}", flush=True)
+        typed(clone, f"{ACTIVATE}; {text}" if activated else text)
