@@ -134,7 +134,7 @@ test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vl
 
 test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
 	@bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
-	@CI_BROWSER=1 bin/python -m pytest tests/test_site.py
+	@CI_BROWSER=1 bin/python -m pytest tests/test_page.py
 
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python proof/survey.py compare
