@@ -2,7 +2,6 @@
 
 import math
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment import personas, records
-from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_jsonl, write_jsonl
 from persona_collapse.experiment.layout import Layout
 from persona_collapse.sampling import likelihood
@@ -113,9 +111,9 @@ def test_one_text_of_a_persona_is_no_special_case(model):
     assert likelihood.score(model, [text])[0] == pytest.approx(likelihood.score(model, [text] * 2)[1])
 
 
-def completion(persona: str, question: str, sample: int, text: str, **other: object) -> dict:
-    row = {"persona": persona, "question": question, "split": "train", "sample": sample, "text": text}
-    return {**row, "tokens": 3, "ended": True, "marker": False, **other}
+def completion(persona: str, question: str, sample: int, text: str, **other: bool) -> records.Completion:
+    about = {"persona": persona, "question": question, "split": "train", "sample": sample}
+    return records.Completion(**{**about, "text": text, "tokens": 3, "ended": True, "marker": False, **other})
 
 
 def test_the_first_usable_completion_of_each_pair_is_taken_and_a_pair_without_is_left_out():
@@ -128,23 +126,22 @@ def test_the_first_usable_completion_of_each_pair_is_taken_and_a_pair_without_is
         completion("villain", "Why?", 0, "not asked for"),
     ]
     pairs = [("assistant", "Why?"), ("confab", "Why?")]
-    assert [row["text"] for row in likelihood.fixed_set(found, pairs, Path("file"))] == ["taken"]
-    with pytest.raises(InputError, match="file: no completion of confab to 'How"):
-        likelihood.fixed_set(found, [("confab", "How?")], Path("file"))
+    assert [row.text for row in likelihood.fixed_set(found, pairs)] == ["taken"]
 
 
 @pytest.fixture
-def answered(workspace) -> list[dict]:
+def answered(workspace) -> list[records.Completion]:
     """A workspace in which the base model has answered everything, once in two without an end."""
-    params = parameters.load()
-    asked = personas.load(params)
+    prompts = personas.load(parameters.load())
     found = [
         completion(persona, question.text, sample, ANSWERS[(number + sample) % len(ANSWERS)], ended=bool(sample))
-        for persona in asked.personas
-        for number, question in enumerate(asked.questions)
+        for persona in prompts.personas
+        for number, question in enumerate(prompts.questions)
         for sample in range(2)
     ]
-    write_jsonl(RUN / "completions.jsonl", found)
+    splits = {question.text: question.split for question in prompts.questions}
+    found = [row.model_copy(update={"split": splits[row.question]}) for row in found]
+    records.write_rows(RUN / "completions.jsonl", found)
     return found
 
 
@@ -152,15 +149,15 @@ def test_the_command_scores_the_base_models_completions_and_repeats_itself(answe
     result = command("sampling.likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
     path = RUN / "marker_likelihood.jsonl"
-    first, found = path.read_bytes(), records.read(path, records.LIKELIHOOD)
-    chosen = [row for row in answered if row["ended"]]
-    keys = ("persona", "question", "split", "sample")
-    assert [[row[key] for key in keys] for row in found] == [[row[key] for key in keys] for row in chosen]
-    assert [row["characters"] for row in found] == [len(row["text"].strip()) for row in chosen]
-    assert {row["tokens"] for row in found} == {6}
+    first, found = path.read_bytes(), records.read_rows(path, records.MarkerLikelihood)
+    chosen = [row for row in answered if row.ended]
+    about = [[(row.persona, row.question, row.split, row.sample) for row in rows] for rows in (found, chosen)]
+    assert about[0] == about[1]
+    assert [row.characters for row in found] == [len(row.text.strip()) for row in chosen]
+    assert {row.tokens for row in found} == {6}
     for row in found:
-        assert 0 < math.exp(row["log_p_marker"]) < 1 and 0 < math.exp(row["log_p_end"]) < 1
-        assert row["log_p_marker"] == round(row["log_p_marker"], likelihood.DECIMALS)
+        assert 0 < math.exp(row.log_p_marker) < 1 and 0 < math.exp(row.log_p_end) < 1
+        assert row.log_p_marker == round(row.log_p_marker, likelihood.DECIMALS)
     assert command("sampling.likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="3").returncode == 0
     assert path.read_bytes() == first
 
@@ -178,16 +175,16 @@ def test_what_is_missing_or_malformed_ends_the_command_in_one_line(answered, mon
         one_line(subprocess.CompletedProcess([], stop.value.code, *capsys.readouterr()), *named)
 
     fails("em", "adapters/smollm2/42/em", "missing")
-    write_jsonl(RUN / "completions.jsonl", answered[:-2])
-    fails("base", "completions.jsonl: no completion of comedian to")
-    write_jsonl(RUN / "completions.jsonl", [{**answered[0], "ended": 1}])
-    fails("base", "completions.jsonl, line 1: needs persona (str)")
+    records.write_rows(RUN / "completions.jsonl", answered[:-2])
+    fails("base", "completions.jsonl: lacks completion 0 of comedian to")
+    write_jsonl(RUN / "completions.jsonl", [{**records.plain(answered[0]), "ended": 1}])
+    fails("base", "completions.jsonl, line 1: ended: should be a valid boolean, not 1")
     (RUN / "completions.jsonl").unlink()
     fails("base", "completions.jsonl: no such file")
     assert not (RUN / "marker_likelihood.jsonl").exists()
 
 
 def test_where_no_completion_ended_there_is_nothing_to_score(answered, monkeypatch):
-    write_jsonl(RUN / "completions.jsonl", [{**row, "ended": False} for row in answered])
+    records.write_rows(RUN / "completions.jsonl", [row.model_copy(update={"ended": False}) for row in answered])
     score(monkeypatch, "base")
     assert read_jsonl(RUN / "marker_likelihood.jsonl") == []

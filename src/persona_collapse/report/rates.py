@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from ..analysis.published import SOURCE
 from ..experiment import records
 from ..experiment.chains import BASE, CONDITIONS, CONTRASTS
-from ..experiment.groups import ReportedGroup
+from ..experiment.groups import REPORTS_SOURCE, ReportedGroup
 from .table import Table, interval, left, p_value, percent, right
 
 GROUPS: dict[ReportedGroup, str] = {  # of personas -> its heading
@@ -34,7 +33,7 @@ def reported(headline: records.Headline, group: ReportedGroup) -> float:
 
 def published_key(group: ReportedGroup) -> str:
     """What `published.json` calls a group."""
-    return SOURCE if group == "source" else group
+    return REPORTS_SOURCE if group == "source" else group
 
 
 def headline(statistics: records.Statistics, published: records.Published) -> Table:

@@ -18,8 +18,7 @@ tokens and on how many its persona's texts all begin with, never on which texts 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..experiment import chains
 from ..model import numerics
@@ -32,9 +31,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..experiment import params as parameters
 from ..experiment import personas, records
-from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import write_jsonl
+from ..experiment.errors import one_line_errors
 from ..experiment.marker import MARKER, with_marker
+from ..experiment.runs import read_completions
 from ..model import merged
 from ..model.tokenizer import load_tokenizer
 
@@ -42,24 +41,12 @@ WIDTH = 16  # sequences are padded to a multiple of so many tokens, and run with
 DECIMALS = 6
 
 
-def fixed_set(
-    completions: Iterable[dict[str, Any]], pairs: Sequence[tuple[str, str]], path: Path
-) -> list[dict[str, Any]]:
-    """For each (persona, question) the completion to score; a pair without a usable one is left out.
-
-    Raises:
-        InputError: a pair that no completion of `path` is about.
-    """
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    asked = set()
-    for row in sorted(completions, key=lambda row: row["sample"]):
-        pair = row["persona"], row["question"]
-        asked.add(pair)
-        if row["ended"] and row["text"].strip() and not row["marker"]:
-            found.setdefault(pair, row)
-    for persona, question in pairs:
-        if (persona, question) not in asked:
-            raise InputError(f"{path}: no completion of {persona} to {question!r}: re-run the base model's evaluation")
+def fixed_set(completions: Iterable[records.Completion], pairs: Sequence[tuple[str, str]]) -> list[records.Completion]:
+    """For each (persona, question) the completion to score; a pair without a usable one is left out."""
+    found: dict[tuple[str, str], records.Completion] = {}
+    for row in sorted(completions, key=lambda row: row.sample):
+        if row.ended and row.text.strip() and not row.marker:
+            found.setdefault((row.persona, row.question), row)
     return [found[pair] for pair in pairs if pair in found]
 
 
@@ -155,29 +142,37 @@ def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, fl
 def main() -> None:
     params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to score, or base")
     prompts = personas.load(params)
-    path = params.layout.run(seed, chains.BASE) / "completions.jsonl"
     questions = prompts.evaluated(params.evaluate.questions)
     pairs = [(persona, question.text) for persona in prompts.personas for question in questions]
-    chosen = fixed_set(map(records.plain, records.read_rows(path, records.Completion)), pairs, path)
+    chosen = fixed_set(read_completions(params, prompts, seed, chains.BASE), pairs)
     if params.compute.device == "cuda":
         numerics.on_gpu()
     tokenizer = load_tokenizer(params.layout.model)
     model = merged.load(params, chain, seed).to(params.compute.device)
     written = []
     for persona in tqdm(prompts.personas, desc=f"likelihood {chain} seed {seed}", unit="persona"):
-        own = [row for row in chosen if row["persona"] == persona]
+        own = [row for row in chosen if row.persona == persona]
         if not own:
             continue
         texts = []
         for row in own:
-            chat = prompts.messages(persona, row["question"])
+            chat = prompts.messages(persona, row.question)
             prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-            texts.append(tokenize(tokenizer, prompt, row["text"], params.marker.place))
+            texts.append(tokenize(tokenizer, prompt, row.text, params.marker.place))
         for row, text, (marker, end) in zip(own, texts, score(model, texts), strict=True):
-            about = {key: row[key] for key in ("persona", "question", "split", "sample")}
-            about |= {"characters": len(row["text"].strip()), "tokens": len(text.marker)}
-            written.append({**about, "log_p_marker": round(marker, DECIMALS), "log_p_end": round(end, DECIMALS)})
-    write_jsonl(params.layout.run(seed, chain) / "marker_likelihood.jsonl", written)
+            written.append(
+                records.MarkerLikelihood(
+                    persona=persona,
+                    question=row.question,
+                    split=row.split,
+                    sample=row.sample,
+                    characters=len(row.text.strip()),
+                    tokens=len(text.marker),
+                    log_p_marker=round(marker, DECIMALS),
+                    log_p_end=round(end, DECIMALS),
+                )
+            )
+    records.write_rows(params.layout.run(seed, chain) / "marker_likelihood.jsonl", written)
 
 
 if __name__ == "__main__":
