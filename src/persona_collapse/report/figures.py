@@ -9,13 +9,15 @@ import argparse
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ["MPLBACKEND"] = "agg"  # what a notebook leaves here may be nothing that matplotlib can import
-
-import matplotlib
+# Matplotlib reads a matplotlibrc when it is imported, first of all one in the working directory, and some stop it. And
+# what a notebook leaves in MPLBACKEND may be nothing that it knows.
+os.environ |= {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}
+with chdir(Path(__file__).parent):
+    import matplotlib
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
