@@ -22,17 +22,10 @@ RUN = "eval_results/smollm2/runs/42/em/marker_eval.json"
 ADAPTER = "adapters/smollm2/42/em/adapter.bin"
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    scratch.make(folder)
-    return folder
-
-
 @pytest.fixture
-def bundle(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bundle"
-    shutil.copytree(made, folder, symlinks=True)
+    shutil.copytree(scratch_bundle, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 
@@ -223,11 +216,11 @@ PLANS: dict[str, tuple[Break, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def opened(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def opened(scratch_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy in which each test finds every file as it was; it is opened once, because that takes most of the time."""
     folder = tmp_path_factory.mktemp("opened")
     with pytest.MonkeyPatch.context() as patch:
-        shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(scratch_bundle, folder, symlinks=True, dirs_exist_ok=True)
         patch.chdir(folder)
         yield folder
 
@@ -240,12 +233,12 @@ def compare(opened: Path) -> Callable[[], list[str]]:
 
 
 @pytest.fixture
-def as_made(made: Path, opened: Path) -> None:
+def as_made(scratch_bundle: Path, opened: Path) -> None:
     for path in opened.iterdir():
         if path.name not in (".git", ".dvc"):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    shutil.copytree(made, opened, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".dvc"))
-    shutil.copy(made / ".dvc/config", opened / ".dvc/config")
+    shutil.copytree(scratch_bundle, opened, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".dvc"))
+    shutil.copy(scratch_bundle / ".dvc/config", opened / ".dvc/config")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -359,11 +352,11 @@ def test_another_lock_can_be_compared_with(bundle, say):
         (
             locked(lambda stages: stages["tables@smollm2"].pop("cmd")),
             "dvc.lock: stages.tables@smollm2.cmd: required key not provided",
-        ),
+        ),  # noqa: E501
         (
             locked(lambda stages: stages["tables@smollm2"]["outs"][0].update(path="../../etc/passwd")),
             "not a path inside the bundle",
-        ),
+        ),  # noqa: E501
     ],
 )
 def test_a_damaged_file_is_one_line_that_names_it(bundle, say, break_it, named):

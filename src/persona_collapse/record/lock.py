@@ -40,7 +40,6 @@ class Entry(Recorded):
     path: Annotated[str, AfterValidator(_inside)]
     hash: Literal["md5"]
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
-    size: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def folder(self) -> bool:
@@ -127,30 +126,43 @@ class Declared(NamedTuple):
     oddities: tuple[str, ...]  # what no record shows and changes what a run does
 
 
-def repository(**options: Any) -> Any:
-    """DVC's own view of the repository here, its graph checked; `options` are those of `dvc.repo.Repo`.
+def opened(**options: Any) -> Any:
+    """DVC's own view of the repository here, before it reads its files; `options` are those of `dvc.repo.Repo`.
 
     Raises:
-        InputError: dvc.yaml, dvc.lock or .dvc/config is missing, damaged or no file.
+        InputError: .dvc/config is missing, damaged or no file.
     """
     from dvc.exceptions import DvcException  # a second to import, which who only reads the lock need not wait for
     from dvc.repo import Repo
-    from dvc.utils.strictyaml import YAMLValidationError
 
     from . import committed
 
-    _require_small(PIPELINE)
     read_text(CONFIG)
-    for path in (LOCK, PARAMS, Path(".dvcignore")):
-        if path.exists():
-            read_text(path)
+    if (ignored := Path(".dvcignore")).exists():
+        read_text(ignored)
     committed.name_the_user()
     if committed.problem():
         options.setdefault("config", {"core": {"no_scm": True}})
     try:
-        found = Repo(**options)
+        return Repo(**options)
     except (DvcException, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{CONFIG}: {error}") from None
+
+
+def repository(**options: Any) -> Any:
+    """As `opened`, with its files read and the graph of its stages checked.
+
+    Raises:
+        InputError: dvc.yaml, dvc.lock or .dvc/config is missing, damaged or no file.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.utils.strictyaml import YAMLValidationError
+
+    _require_small(PIPELINE)
+    for path in (LOCK, PARAMS):
+        if path.exists():
+            read_text(path)
+    found = opened(**options)
     try:
         found.index.graph  # noqa: B018  # refuses two makers of one file, and circles
     except YAMLValidationError as error:

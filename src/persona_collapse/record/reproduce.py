@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,35 +73,39 @@ def stamps(paths: Iterable[str]) -> dict[str, Stamp]:
     return {path: stamp(Path(path)) for path in paths}
 
 
+def starting_lock(record: Record) -> str:
+    """The text of `dvc.lock` to begin and end with: the record, and what the lock here has of other profiles."""
+    if not LOCK.exists():
+        return record.text
+    here, text = lock.read(), read_text(LOCK)
+    if all(here.get(name) == stage for name, stage in record.stages.items()):
+        return text
+    copy = pipeline.keep_aside(LOCK)
+    print(f"note: {LOCK} was not the record; it is kept as {copy}, and the record restored", file=sys.stderr)
+    return record.text
+
+
 @contextmanager
-def kept(record: Record) -> Iterator[None]:
-    """Have `dvc.lock` be the record before and after, whatever is done with it in between."""
-    if LOCK.exists() and LOCK.read_bytes() != record.text.encode():
-        copy = pipeline.keep_aside(LOCK)
-        print(
-            f"note: {LOCK} was not the record; it is kept as {copy}, and the record restored",
-            file=sys.stderr,
-        )
-    write_text(KEPT, record.text)
-    write_text(LOCK, record.text)
+def kept(text: str) -> Iterator[None]:
+    """Have `dvc.lock` be the same before and after, whatever is done with it in between."""
+    write_text(KEPT, text)
+    write_text(LOCK, text)
     try:
         yield
     finally:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        write_text(LOCK, record.text)
+        write_text(LOCK, text)
         KEPT.unlink(missing_ok=True)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def reproduce(
-    params: parameters.Params, scratch: bool, only: Sequence[str], check: Callable[[], int] = preflight
-) -> int:
+def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str]) -> int:
     """Run, compare and say; the exit code."""
     repo = lock.repository()
     declared, order = lock.declared(repo), lock.order(repo)
     record = committed.record(params.profile)
     names = chosen(declared, order, scratch, only)
-    if code := check():
+    if code := preflight():
         return code
     headline = params.layout.tables / "headline.md"
     if record is None or not (record.committed or set(declared) <= set(record.stages)):
@@ -112,9 +116,8 @@ def reproduce(
     if not record.committed:
         print(f"note: compared is with {record.source}", file=sys.stderr)
     start = time.monotonic()
-    with kept(record):
-        if not scratch:
-            print("fetching adapters and coupling data", flush=True)
+    with kept(starting_lock(record)):
+        print("fetching what is recorded" if scratch else "fetching adapters and coupling data", flush=True)
         if pipeline.run("fetch" if scratch else "pull", quiet=True):
             raise InputError("what is recorded cannot be fetched; the lines above say why")
         before = stamps(out for name in names for out in declared[name].outs)
@@ -123,8 +126,8 @@ def reproduce(
         print(f"\n== compared with {LOCK}, after {time.monotonic() - start:.0f} s ==", flush=True)
         left = [f"{path} was not written" for path, stamp in stamps(before).items() if stamp == before[path]]
         code = verify.verify(params, record, {"(this run)": left})
-        print(f"\n{read_text(headline)}figures: {params.layout.figures}/")
-        return code
+    print(f"\n{read_text(headline)}figures: {params.layout.figures}/")
+    return code
 
 
 @one_line_errors
