@@ -53,7 +53,8 @@ stages:
     matrix: {profile: ["${profile}"], seed: "${seeds}", phase: [em, benign]}
     cmd: sh src/code/make.sh eval_results/${profile}/runs/${item.seed}/${item.phase}/marker_eval.json data/counts.json
     params: [prompts, evaluate, sampling.temperature]
-    deps: ["adapters/${profile}/${item.seed}/${item.phase}", "model/${profile}", data/prompts, data/counts.json, src/code]
+    deps: ["adapters/${profile}/${item.seed}/${item.phase}", "model/${profile}", data/prompts, data/counts.json,
+      src/code]
     outs:
       - eval_results/${profile}/runs/${item.seed}/${item.phase}/marker_eval.json: {persist: true}
   results:
