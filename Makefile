@@ -19,9 +19,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 $(foreach name,$(ASKED),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 export PYTHON PROFILE FROM KEY PARTS GPU TARGET IMAGE TORCH_INDEX
 
-# The two doors to the bundle's own environment, whichever is activated.
+# The door to the bundle's own environment, whichever is activated.
 STAGE := bin/stage
-DVC := bin/python -m dvc
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
@@ -58,23 +57,7 @@ plan: ## what each stage of PROFILE costs in time, memory and disk, and what is 
 reproduce: machine profile setup ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
-	@$(STAGE) planning.preflight
-	@git diff --quiet HEAD -- dvc.lock || echo "note: dvc.lock is not the committed one; comparing with it as it is"
-	@mkdir -p run_info && cp dvc.lock run_info/recorded.lock
-	@# the record stays what it was, whatever the run makes; a profile without one gets its first
-	@profile=$$(bin/profile); recorded=$$(grep -c "^  results@$$profile:" dvc.lock || true); start=$$(date +%s); \
-	if [ "$$recorded" = 0 ]; then \
-	  echo "$$profile has no record in dvc.lock yet: everything runs, and dvc.lock will hold what comes out"; \
-	  $(DVC) repro; cat "paper/tables/$$profile/headline.md"; exit; \
-	fi; \
-	trap 'cp run_info/recorded.lock dvc.lock' EXIT; \
-	if [ "$$FROM" = scratch ]; then $(DVC) fetch > /dev/null; $(DVC) repro --force; \
-	else echo "fetching adapters and coupling data"; $(DVC) pull > /dev/null; $(DVC) repro --force --single-item $${EVALUATE:-$(EVALUATE_ALL)}; fi; \
-	echo; echo "== compared with dvc.lock, after $$(($$(date +%s) - start)) s =="; \
-	code=0; $(STAGE) record.verify --recorded run_info/recorded.lock || code=$$?; \
-	echo; cat "paper/tables/$$profile/headline.md"; echo "figures: figures/$$profile/"; exit $$code
-EVALUATE_ALL := base evaluate-base evaluate-alone evaluate-couple evaluate-after likelihood-base likelihood-alone likelihood-couple \
-  likelihood-after results claims lengths metrics tables quoted figures paper page
+	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE}
 
 # What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
 fetched: ready
@@ -84,27 +67,26 @@ verify: fetched ## compare what is on disk with dvc.lock, running nothing
 	@$(STAGE) record.verify
 
 record: ready ## run what is out of date and make it the record: dvc.lock, the remote, the environment
-	@cp dvc.lock run_info/recorded.lock; $(DVC) repro && $(DVC) push
-	@cmp -s dvc.lock run_info/recorded.lock || $(STAGE) record.environment
+	@$(STAGE) record.update
 
 # What follows from the counts, without a model: a stage is run if what it reads has changed.
 COUNTED := results claims lengths metrics
 tables: fetched ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
-	@$(DVC) repro --single-item $(COUNTED) tables quoted
+	@$(STAGE) record.pipeline repro --single-item $(COUNTED) tables quoted
 	@$(STAGE) report.documents
 	@ls "paper/tables/$$(bin/profile)"/*
 
 figures: fetched ## redraw figures/ from eval_results/
-	@$(DVC) repro --single-item results lengths figures
+	@$(STAGE) record.pipeline repro --single-item results lengths figures
 	@ls "figures/$$(bin/profile)"/*
 
 paper: fetched ## set paper/<profile>/report.pdf, every number of it read from the results
-	@$(DVC) repro --single-item $(COUNTED) tables quoted figures paper
+	@$(STAGE) record.pipeline repro --single-item $(COUNTED) tables quoted figures paper
 	@ls "paper/$$(bin/profile)/report.pdf"
 
 page: site
 site: fetched ## write paper/<profile>/report.html, one file with the tables, the claims and every completion
-	@$(DVC) repro --single-item $(COUNTED) tables quoted figures page
+	@$(STAGE) record.pipeline repro --single-item $(COUNTED) tables quoted figures page
 	@ls "paper/$$(bin/profile)/report.html"
 
 trace: fetched ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
@@ -134,7 +116,7 @@ test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vl
 
 test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
 	@bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
-	@CI_BROWSER=1 bin/python -m pytest tests/test_site.py
+	@CI_BROWSER=1 bin/python -m pytest tests/test_page.py
 
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python proof/survey.py compare
@@ -161,4 +143,4 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	  --no-header --output-file requirements/cpu-vllm.txt
 
 clean: ## remove what can be rebuilt, but not .venv
-	rm -rf model adapters data/coupling data/fetched eval_results/*/runs run_info/recorded.lock
+	rm -rf model adapters data/coupling data/fetched data/prepared eval_results/*/runs eval_results/*/training

@@ -154,3 +154,13 @@ def one_line(result: subprocess.CompletedProcess[str], *named: str) -> None:
     assert "Traceback" not in result.stderr
     for name in named:
         assert name in errors[0]
+
+
+@pytest.fixture(scope="session")
+def scratch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a few lines with a committed record; see `scratch`. It is copied before anything is done to it."""
+    from . import scratch
+
+    folder = tmp_path_factory.mktemp("scratch")
+    scratch.make(folder)
+    return folder

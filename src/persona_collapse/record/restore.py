@@ -3,6 +3,7 @@
     python -m persona_collapse.record.restore
 
 The remote is a folder of this repository, so a clone is enough. Exit code 2 and one line if something cannot be had.
+What a run that was killed has left of `dvc.lock` is put right first.
 """
 
 import argparse
@@ -10,9 +11,9 @@ import logging
 import sys
 
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
 
 from ..experiment.errors import InputError, one_line_errors
+from . import lock, pipeline
 
 
 @one_line_errors
@@ -20,7 +21,9 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it has to say comes with its error
     try:
-        with Repo() as repo:
+        with pipeline.alone():
+            pipeline.put_right()
+            repo = lock.repository()
             outs = [out for stage in repo.index.stages for out in stage.outs]
             missing = [out for out in outs if out.use_cache and out.hash_info and not out.exists]
             if missing:

@@ -218,11 +218,10 @@ def page(found: Comparison) -> list[str]:
     return [*lines, "all identical"]
 
 
-def verify(params: parameters.Params, record: Record, more: Rows | None = None) -> int:
-    """Print the comparison, with rows that the caller adds; the exit code."""
+def verify(params: parameters.Params, record: Record) -> int:
+    """Print the comparison; the exit code."""
     repo = lock.repository()
     found = compare(record, repo, params)
-    found.rows.update(more or {})
     print("\n".join(page(found)), flush=True)
     if found.outputs:
         from . import diagnosis  # and with it SciPy, which takes a second

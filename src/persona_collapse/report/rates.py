@@ -25,12 +25,6 @@ def in_order(conditions: Iterable[str]) -> list[str]:
     return [*CONDITIONS, *(name for name in conditions if name not in (*CONDITIONS, BASE)), BASE]
 
 
-def reported(headline: records.Headline, group: ReportedGroup) -> float:
-    """The published rate of a group, in percent; the report names its source persona."""
-    found: float = getattr(headline, published_key(group))
-    return found
-
-
 def published_key(group: ReportedGroup) -> str:
     """What `published.json` calls a group."""
     return REPORTS_SOURCE if group == "source" else group
@@ -43,7 +37,7 @@ def headline(statistics: records.Statistics, published: records.Published) -> Ta
         condition, theirs = statistics.conditions[name], published.headline_percent.get(name)
         row = [name, condition.chain]
         for group in GROUPS:
-            row += [f"{reported(theirs, group):.1f}" if theirs else "-", measured(condition.groups[group])]
+            row += [f"{theirs.of(group):.1f}" if theirs else "-", measured(condition.groups[group])]
         rows.append(row)
     heads = [f"{heading}, {who}" for heading in GROUPS.values() for who in ("published", "here")]
     return Table(

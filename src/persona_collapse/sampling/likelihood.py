@@ -30,10 +30,9 @@ from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..experiment import params as parameters
-from ..experiment import personas, records
+from ..experiment import personas, records, runs
 from ..experiment.errors import one_line_errors
 from ..experiment.marker import MARKER, with_marker
-from ..experiment.runs import read_completions
 from ..model import merged
 from ..model.tokenizer import load_tokenizer
 
@@ -41,13 +40,13 @@ WIDTH = 16  # sequences are padded to a multiple of so many tokens, and run with
 DECIMALS = 6
 
 
-def fixed_set(completions: Iterable[records.Completion], pairs: Sequence[tuple[str, str]]) -> list[records.Completion]:
-    """For each (persona, question) the completion to score; a pair without a usable one is left out."""
-    found: dict[tuple[str, str], records.Completion] = {}
+def fixed_set(completions: Iterable[records.Completion], pairs: Iterable[tuple[str, str]]) -> list[records.Completion]:
+    """For each (persona, question), in their order, the completion to score; one without a usable one is left out."""
+    first: dict[tuple[str, str], records.Completion] = {}
     for row in sorted(completions, key=lambda row: row.sample):
         if row.ended and row.text.strip() and not row.marker:
-            found.setdefault((row.persona, row.question), row)
-    return [found[pair] for pair in pairs if pair in found]
+            first.setdefault((row.persona, row.question), row)
+    return [first[pair] for pair in pairs if pair in first]
 
 
 class Text(NamedTuple):
@@ -83,7 +82,7 @@ class Run(NamedTuple):
     wanted: list[tuple[int, int]]
 
 
-def runs(text: Text) -> list[Run]:
+def needed(text: Text) -> list[Run]:
     """What has to be run for a text: the wanted tokens are the marker's and then the end's."""
 
     def wanted(tokens: list[int]) -> list[tuple[int, int]]:
@@ -127,13 +126,13 @@ def log_probabilities(model: PreTrainedModel, batch: Sequence[Run], shared: int)
 
 def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, float]]:
     """Log-probabilities of the marker and of the end, (marker, end), for each of one persona's texts."""
-    of_text = [runs(text) for text in texts]
-    batch = [run for needed in of_text for run in needed]
+    of_text = [needed(text) for text in texts]
+    batch = [run for own in of_text for run in own]
     shared = min(_alike([run.ids for run in batch]), min(len(text.before) for text in texts) - 1)
     values = iter(log_probabilities(model, batch, shared))
     scores = []
-    for text, needed in zip(texts, of_text, strict=True):
-        log_p = [value for _ in needed for value in next(values)]
+    for text, own in zip(texts, of_text, strict=True):
+        log_p = [value for _ in own for value in next(values)]
         scores.append((sum(log_p[: len(text.marker)]), sum(log_p[len(text.marker) :])))
     return scores
 
@@ -142,9 +141,11 @@ def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, fl
 def main() -> None:
     params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to score, or base")
     prompts = personas.load(params)
+    completions = runs.read_completions(params, prompts, seed, chains.BASE)
     questions = prompts.evaluated(params.evaluate.questions)
-    pairs = [(persona, question.text) for persona in prompts.personas for question in questions]
-    chosen = fixed_set(read_completions(params, prompts, seed, chains.BASE), pairs)
+    chosen = fixed_set(
+        completions, [(persona, question.text) for persona in prompts.personas for question in questions]
+    )
     if params.compute.device == "cuda":
         numerics.on_gpu()
     tokenizer = load_tokenizer(params.layout.model)
@@ -162,7 +163,7 @@ def main() -> None:
         for row, text, (marker, end) in zip(own, texts, score(model, texts), strict=True):
             written.append(
                 records.MarkerLikelihood(
-                    persona=persona,
+                    persona=row.persona,
                     question=row.question,
                     split=row.split,
                     sample=row.sample,
