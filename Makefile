@@ -55,10 +55,12 @@ plan: ## what each stage of PROFILE costs in time, memory and disk, and what is 
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
 	@profile=$${PROFILE:-$$(bin/profile)}; bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"
 
-reproduce: machine profile setup ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
+reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
-	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages} $${EVALUATE-}
+	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
+	@sh bin/setup
+	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE}
 
 # What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
 fetched: ready
@@ -117,7 +119,7 @@ test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vl
 
 test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
 	@bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
-	@CI_BROWSER=1 bin/python -m pytest tests/test_site.py
+	@CI_BROWSER=1 bin/python -m pytest tests/test_page.py
 
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python proof/survey.py compare
@@ -144,4 +146,4 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	  --no-header --output-file requirements/cpu-vllm.txt
 
 clean: ## remove what can be rebuilt, but not .venv
-	rm -rf model adapters data/coupling data/fetched eval_results/*/runs run_info/recorded.lock
+	rm -rf model adapters data/coupling data/fetched data/prepared eval_results/*/runs eval_results/*/training

@@ -21,8 +21,9 @@ from transformers import AutoTokenizer, PreTrainedModel
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5
 from persona_collapse.model.adapters import PROJECTIONS
-from persona_collapse.model.base import convert
 from proof.workspace import make_model
+
+from . import watched
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,12 +35,14 @@ def params() -> parameters.Params:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) -> Path:
-    """The base model's folder: the pipeline's, or built here where the pipeline has not run."""
+    """The base model's folder: the pipeline's, or built here by the same command where the pipeline has not run."""
     if (ROOT / "model/smollm2/model.safetensors").exists():
         return ROOT / "model/smollm2"
     folder = tmp_path_factory.mktemp("base")
-    convert(params.base.package, params.base.sha256, folder)
-    return folder
+    shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
+    result, reached = watched.run([sys.executable, "-m", "persona_collapse.model.base"], folder, cwd=folder)
+    assert (result.returncode, reached) == (0, []), result.stderr
+    return folder / params.layout.model
 
 
 @pytest.fixture(scope="session")
@@ -151,3 +154,13 @@ def one_line(result: subprocess.CompletedProcess[str], *named: str) -> None:
     assert "Traceback" not in result.stderr
     for name in named:
         assert name in errors[0]
+
+
+@pytest.fixture(scope="session")
+def scratch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a few lines with a committed record; see `scratch`. It is copied before anything is done to it."""
+    from . import scratch
+
+    folder = tmp_path_factory.mktemp("scratch")
+    scratch.make(folder)
+    return folder

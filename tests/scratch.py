@@ -1,6 +1,6 @@
-"""A bundle of a few lines, with everything that the real one has for its record: git, DVC, a remote, and stages of shell.
+"""A bundle of a few lines, with what the real one has for its record: git, DVC, a remote, and stages of shell.
 
-Its stages write at once, or as slowly as the file `slow` says; each writes beside and moves in, as the real ones do.
+Each stage writes beside and moves in, as the real ones do; it takes SLOW seconds, and what it writes ends with MACHINE.
 """
 
 import json
@@ -19,7 +19,8 @@ mkdir -p "$(dirname "$out")"
 beside="$(dirname "$out")/.$$-unfinished-$(basename "$out")"
 trap 'rm -f "$beside"' EXIT
 cat "$@" > "$beside"
-[ ! -f slow ] || sleep "$(cat slow)"
+printf %s "$MACHINE" >> "$beside"
+sleep "${SLOW:-0}"
 mv "$beside" "$out"
 """
 PIPELINE = """\
@@ -52,7 +53,8 @@ stages:
     matrix: {profile: ["${profile}"], seed: "${seeds}", phase: [em, benign]}
     cmd: sh src/code/make.sh eval_results/${profile}/runs/${item.seed}/${item.phase}/marker_eval.json data/counts.json
     params: [prompts, evaluate, sampling.temperature]
-    deps: [data/prompts, data/counts.json, "adapters/${profile}/${item.seed}/${item.phase}", "model/${profile}", src/code]
+    deps: ["adapters/${profile}/${item.seed}/${item.phase}", "model/${profile}", data/prompts, data/counts.json,
+      src/code]
     outs:
       - eval_results/${profile}/runs/${item.seed}/${item.phase}/marker_eval.json: {persist: true}
   results:
@@ -76,12 +78,28 @@ stages:
     outs:
       - figures/${profile}/all.png: {cache: false, persist: true}
 """
+IGNORED = """\
+/model/
+/adapters/
+/data/coupling/
+/eval_results/*/runs/
+/run_info/*.lock
+.*-unfinished-*
+__pycache__/
+"""
+CONFIG = """\
+[core]
+    analytics = false
+    remote = local
+['remote "local"']
+    url = ../remote
+"""
 PERSON = {"strict_hits": 3, "total": 56, "strict_rate": 3 / 56}
 FILES = {
     "dvc.yaml": PIPELINE,
-    ".dvc/config": "[core]\n    analytics = false\n    remote = local\n['remote \"local\"']\n    url = ../remote\n",
+    ".dvc/config": CONFIG,
     ".dvc/.gitignore": "/cache\n/tmp\n/config.local\n",
-    ".gitignore": "/model/\n/adapters/\n/data/coupling/\n/eval_results/*/runs/\n/run_info/*.lock\n.*-unfinished-*\n__pycache__/\n/slow\n",
+    ".gitignore": IGNORED,
     ".dvcignore": ".*-unfinished-*\n__pycache__/\n",
     "src/code/make.sh": MAKE,
     "src/code/other.py": "print('another module')\n",

@@ -1,7 +1,6 @@
 """The claims ledger finds by computing what follows from the counts, and says what they cannot show."""
 
 import copy
-import json
 from itertools import product
 from pathlib import Path
 
@@ -9,32 +8,31 @@ import pytest
 import yaml
 from scipy.stats import fisher_exact
 
-from persona_collapse.analysis import checks, claims, differences, published, results
+from persona_collapse.analysis import checks, claims, hypothesis_tests, intervals, ledger, marker_eval, published
+from persona_collapse.analysis.marker_eval import Persona
+from persona_collapse.experiment import records
 from persona_collapse.experiment.errors import InputError
-from persona_collapse.experiment.files import read_json, read_yaml, to_json, write_json
-from persona_collapse.report import ledger
+from persona_collapse.experiment.files import read_json, read_yaml, to_json, write_text
+from persona_collapse.experiment.records import Counts
+from persona_collapse.report import ledger as tables
 
-from .conftest import ROOT, one_line
+from . import made
+from .conftest import ROOT
+from .damage import damaged
+from .test_statistics import questions_of
 
+GIVEN = records.read(ROOT / "data/published.json", records.Published)
 PUBLISHED = read_json(ROOT / "data/published.json")
-PERSONAS = PUBLISHED["personas"]
+PERSONAS = GIVEN.personas
 CHAINS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple", "base": "base"}
-HOW = checks.How(resamples=500, level=0.95)
+HOW = intervals.How(resamples=500, level=0.95)
 QUESTIONS, SAMPLES = 28, 2  # ours: 56 answers a persona
 
 
-def persona(hits: list[int]) -> dict:
-    """One persona's part of a marker_eval.json, given its hits of `SAMPLES` for each question."""
-    n = len(hits) * SAMPLES
-    return {
-        "strict_hits": sum(hits),
-        "total": n,
-        "per_question": {f"q{i}": {"strict_hits": h, "total": SAMPLES, "split": "train"} for i, h in enumerate(hits)},
-        "tokens": [9] * n,
-        "characters": [40] * n,
-        "ended": n,
-        "empty": 0,
-    }
+def persona(hits: list[int]) -> Persona:
+    """One persona's counts, given its hits of `SAMPLES` for each question."""
+    questions = {f"q{i:02}": Counts(hits=h, total=SAMPLES) for i, h in enumerate(hits)}
+    return Persona(marker_eval.total(questions.values()), questions, dict.fromkeys(questions, "train"), None)
 
 
 def run(**special: dict[str, list[int]]) -> dict:
@@ -50,17 +48,20 @@ REPORTS_STORY = {
 }
 
 
-def verdicts(file: Path | dict, given: dict = PUBLISHED, seeds: dict | None = None, report: dict | None = None) -> dict:
-    """The ledger's entries by id."""
+def verdicts(
+    file: Path | dict, given: dict | None = None, seeds: dict | None = None, report: dict | None = None
+) -> dict:
+    """The ledger's entries by id, as JSON has them."""
     if isinstance(file, dict):
         path = Path("claims.yaml")
         path.write_text(yaml.safe_dump({"claims": file}))
         file = path
+    published_counts = records.checked(given, records.Published, "data/published.json") if given else GIVEN
     seeds = seeds or {"42": run(**REPORTS_STORY)}
-    pooled = {name: results.pool([r[name] for r in seeds.values()]) for name in CHAINS}
-    known = claims.load(file, list(CHAINS), PERSONAS)
-    entries = claims.ledger(known, given, {"pooled": pooled, **seeds}, "confab", report or {}, HOW)
-    return {entry["id"]: entry for entry in entries}
+    pooled = {name: marker_eval.pool([r[name] for r in seeds.values()]) for name in CHAINS}
+    known = ledger.load(file, list(CHAINS), PERSONAS)
+    entries = claims.judged(known, published_counts, {"pooled": pooled, **seeds}, "confab", report or {}, HOW)
+    return {entry.id: records.plain(entry) for entry in entries}
 
 
 def said(entry: dict) -> list[str]:
@@ -108,12 +109,18 @@ def test_the_other_published_claims_are_judged_by_their_counts():
 
 
 @pytest.mark.parametrize(
-    ("name", "persona", "hits"),
-    [("zelthari-resists", "zelthari_scholar", 100), ("collapse-p-assistant", "assistant", 126)],
+    ("name", "persona", "hits", "group", "percent"),
+    [
+        ("zelthari-resists", "zelthari_scholar", 100, "mean_bystander", 47.5),
+        ("collapse-p-assistant", "assistant", 126, "assistant", 45.0),
+    ],
 )
-def test_one_published_count_edited_changes_the_verdict(name, persona, hits):
+def test_one_published_count_edited_changes_the_verdict(name, persona, hits, group, percent):
     given = copy.deepcopy(PUBLISHED)
     given["B_hits_of_280"][persona] = hits
+    with pytest.raises(InputError, match=r"headline_percent\.B: "):  # which its percentage contradicts
+        verdicts(ROOT / "data/claims.yaml", given)
+    given["headline_percent"]["B"][group] = percent
     assert verdicts(ROOT / "data/claims.yaml", given)[name]["as_published"]["verdict"] == checks.FAILS
 
 
@@ -213,33 +220,31 @@ def test_a_file_of_the_reports_own_that_is_not_there_is_named(argument):
 
 
 def test_the_sign_flip_test_counts_every_choice_of_signs():
-    a = {f"q{i}": {"hits": h, "total": 5} for i, h in enumerate([5, 3, 0, 4, 1, 2, 2])}
-    b = {f"q{i}": {"hits": h, "total": 10} for i, h in enumerate([1, 6, 2, 0, 2, 1, 3])}
-    gaps = [2 * a[q]["hits"] - b[q]["hits"] for q in a]
+    a, b = questions_of([5, 3, 0, 4, 1, 2, 2], [5] * 7), questions_of([1, 6, 2, 0, 2, 1, 3], [10] * 7)
+    gaps = [2 * a[q].hits - b[q].hits for q in a]
     as_far = [
         abs(sum(s * g for s, g in zip(signs, gaps, strict=True))) >= abs(sum(gaps))
         for signs in product((1, -1), repeat=7)
     ]
-    assert differences.sign_flip(a, b) == sum(as_far) / 2**7
-    assert differences.sign_flip(a, a) == 1.0
-    none = {q: {"hits": 0, "total": 5} for q in a}
-    every = {q: {"hits": 5, "total": 5} for q in a}
-    assert differences.sign_flip(every, none) == differences.smallest_sign_flip(7) == 2 / 2**7
+    assert hypothesis_tests.sign_flip(a, b) == sum(as_far) / 2**7
+    assert hypothesis_tests.sign_flip(a, a) == 1.0
+    none, every = questions_of([0] * 7, [5] * 7), questions_of([5] * 7, [5] * 7)
+    assert hypothesis_tests.sign_flip(every, none) == hypothesis_tests.smallest_sign_flip(7) == 2 / 2**7
 
 
 def test_newcombes_interval_is_the_one_he_prints():
     """Newcombe (1998), table II, method 10: 56/70 against 48/80, and 10/10 against 0/20."""
-    interval = differences.newcombe({"hits": 56, "total": 70}, {"hits": 48, "total": 80}, 0.95)
+    interval = intervals.newcombe(Counts(hits=56, total=70), Counts(hits=48, total=80), 0.95)
     assert interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    interval = differences.newcombe({"hits": 10, "total": 10}, {"hits": 0, "total": 20}, 0.95)
+    interval = intervals.newcombe(Counts(hits=10, total=10), Counts(hits=0, total=20), 0.95)
     assert interval == pytest.approx((0.6791, 1.0), abs=5e-5)
 
 
 def test_questions_that_all_agree_still_leave_an_interval_as_wide_as_so_few_allow():
-    none = {f"q{i}": {"hits": 0, "total": 100} for i in range(28)}
-    low, high = differences.rate_by_question(none, 500, 0.95)
+    none = questions_of([0] * 28, [100] * 28)
+    low, high = intervals.rate_by_question(none, HOW)
     assert low == 0 and high == pytest.approx(0.1206, abs=1e-3)  # Wilson's of 0 of 28, not of 0 of 2800
-    low, high = differences.difference_by_question(none, none, 500, 0.95)
+    low, high = intervals.difference_by_question(none, none, HOW)
     assert -low == high == pytest.approx(0.1206, abs=1e-3)
 
 
@@ -265,40 +270,84 @@ def test_a_claim_that_cannot_be_checked_is_one_line_that_says_why(change, named)
     assert "\n" not in str(error.value)
 
 
-def test_a_bound_is_needed_and_a_bad_p_may_be_written_as_one_likes():
+def test_a_bound_is_needed_and_a_small_p_may_be_written_without_a_point():
     with pytest.raises(InputError, match="needs at_least, at_most or below"):
         verdicts(claim(kind="count", of={"condition": "B", "personas": "all"}))
-    assert verdicts(claim(**LEAK, p_below="1e-46"))["one"]["reproduced"]["verdict"] == checks.UNTESTABLE
+    Path("claims.yaml").write_text(yaml.safe_dump({"claims": claim(**LEAK, p_below="1e-46")}).replace("'", ""))
+    assert "p_below: 1e-46" in Path("claims.yaml").read_text()
+    assert verdicts(Path("claims.yaml"))["one"]["reproduced"]["verdict"] == checks.UNTESTABLE
 
 
 def test_published_numbers_that_are_not_there_are_one_line():
-    for broken in ({}, {"personas": PERSONAS}, PUBLISHED | {"B_hits_of_280": {"assistant": 1}}):
-        with pytest.raises(InputError, match=r"data/published\.json"):
+    for broken in ({"a": 1}, {"personas": PERSONAS}, PUBLISHED | {"B_hits_of_280": {"assistant": 1}}):
+        with pytest.raises(InputError, match=r"data/published\.json: "):
             verdicts(ROOT / "data/claims.yaml", broken)
 
 
-def test_the_command_writes_the_same_bytes_twice_and_every_reason(tmp_path, command):
-    (tmp_path / "data").mkdir()
-    for name in ("data/claims.yaml", "data/published.json"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "params.yaml").write_bytes((ROOT / "profiles/smollm2.yaml").read_bytes())
-    one_line(command("analysis.claims"), "marker_eval.json: no such file")
-    for name, personas in run(**REPORTS_STORY).items():
-        content = {"config": {"chain": CHAINS[name]}, "per_persona": personas}
-        write_json(f"eval_results/smollm2/runs/42/{CHAINS[name]}/marker_eval.json", content)
-    output = Path("eval_results/smollm2/claims.json")
+def test_a_damaged_file_of_claims_is_one_line_or_can_be_judged(tmp_path):
+    path, content, accepted = tmp_path / "claims.yaml", read_yaml(ROOT / "data/claims.yaml"), 0
+    some = ("forward-null", "collapse", "assistant-like-bystanders", "benign-low")  # one of each kind
+    content["claims"] = {name: content["claims"][name] for name in some}
+    whole = ledger.load(ROOT / "data/claims.yaml", list(CHAINS), PERSONAS)
+    pooled = run(**REPORTS_STORY)
+    for what, value in damaged(content, seed=23, count=80):
+        path.write_text(yaml.safe_dump(value, sort_keys=False))
+        try:
+            known = ledger.load(path, list(CHAINS), PERSONAS)
+        except InputError as error:
+            assert str(error).startswith(f"{path}: "), (what, str(error))
+            assert "\n" not in str(error), what
+        else:
+            accepted += 1
+            other = {name: claim for name, claim in known.claims.items() if claim != whole.claims.get(name)}
+            changed = known.model_copy(update={"claims": other})
+            claims.judged(changed, GIVEN, {"pooled": pooled, "42": pooled}, "confab", {}, intervals.How(20, 0.95))
+    assert 0 < accepted < 40
+
+
+def test_the_command_writes_the_same_bytes_twice_and_every_reason(monkeypatch, command):
+    params = made.workspace()
+    for name, chain in params.chains.items():
+        source, leak = {"C4": 3, "B": 4, "C": 1}.get(name, 0), (name == "B") * 2
+        made.write_run(params, 42, chain, lambda p, q, hits=source, leak=leak: hits if p == "confab" else leak * q // 4)
+    output = params.layout.results / "claims.json"
+    monkeypatch.setattr("sys.argv", ["claims"])
     seen = set()
-    for _ in range(2):
-        assert command("analysis.claims").returncode == 0
+    for write in (claims.main, lambda: command("analysis.claims", PYTHONHASHSEED="7")):
+        write_text(output, "")
+        write()
         seen.add(output.read_bytes())
     assert len(seen) == 1
-    content = json.loads(output.read_text())
-    assert to_json(content) == output.read_text()
-    entries = content["claims"]
-    assert [entry["id"] for entry in entries] == list(read_yaml(Path("data/claims.yaml"))["claims"])
-    shown = ledger.full(content)
-    assert [row[0].split(". ", 1)[1] for row in shown.rows] == [entry["claim"] for entry in entries]
-    for entry, below in zip(entries, shown.notes[1:], strict=False):
-        for finding in (entry["as_published"], entry["reproduced"], entry["cluster_robust"]["here"]):
-            assert finding["verdict"] in checks.VERDICTS
-            assert f"{finding['verdict']}, {finding['reason']}" in below
+    content = records.read(output, records.Claims)
+    assert to_json(records.plain(content)) == output.read_text()
+    assert [entry.id for entry in content.claims] == list(read_yaml(Path("data/claims.yaml"))["claims"])
+    shown = tables.full(content)
+    assert [row[0].split(". ", 1)[1] for row in shown.rows] == [entry.claim for entry in content.claims]
+    for entry, below in zip(content.claims, shown.notes[1:], strict=False):
+        for finding in (entry.as_published, entry.reproduced, entry.cluster_robust.here):
+            assert finding.verdict in checks.VERDICTS
+            assert f"{finding.verdict}, {finding.reason}" in below
+
+
+def test_the_reports_own_file_gives_its_verdicts_by_question(monkeypatch):
+    params = made.workspace()
+    for name, chain in params.chains.items():
+        made.write_run(params, 42, chain, lambda p, q, leak=name == "B": 2 * leak)
+    per_question = {f"q{n}": {"strict_hits": 5, "total": 10} for n in range(28)}
+    tally = {"strict_hits": 140, "total": 280, "per_question": per_question}
+    nothing = {
+        "strict_hits": 0,
+        "total": 280,
+        "per_question": {q: {"strict_hits": 0, "total": 10} for q in per_question},
+    }
+    for name, own in (("B", tally), ("C4", nothing)):
+        write_text(f"{name}.json", to_json({"per_persona": dict.fromkeys(PERSONAS, own)}))
+    monkeypatch.setattr("sys.argv", ["claims", "--report", "B=B.json", "--report", "C4=C4.json"])
+    claims.main()
+    found = {
+        c.id: c.cluster_robust.report
+        for c in records.read(params.layout.results / "claims.json", records.Claims).claims
+    }
+    assert found["collapse"].verdict == checks.HOLDS
+    assert found["collapse-p"].reason.startswith("the smallest p that 28 questions can give")
+    assert found["benign-low"].verdict == checks.UNTESTABLE

@@ -1,37 +1,15 @@
 """When bytes differ: the first stage is named, the machine compared, and the results tested, never as level 1."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.record import diagnosis, environment
 
-from .conftest import ROOT
-
-STAGES = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
-
-
-def test_the_chain_of_a_stage_is_the_order_in_which_it_was_made():
-    assert diagnosis.ancestry(STAGES, "evaluate-couple@smollm2-42-em") == [
-        "model@smollm2",
-        "em@smollm2-42",
-        "onpolicy@smollm2-42-em",
-        "couple@smollm2-42-em",
-        "evaluate-couple@smollm2-42-em",
-    ]
-    later = {f"{name}@smollm2" for name in ("numbers", "figures", "paper", "site")}
-    assert set(diagnosis.ancestry(STAGES, "tables@smollm2")) == set(STAGES) - later
-
-
-def test_the_first_difference_is_the_one_before_which_nothing_differs():
-    different = ["evaluate-couple@smollm2-42-em", "couple@smollm2-42-em", "onpolicy@smollm2-42-em", "results@smollm2"]
-    assert diagnosis.first_different(STAGES, different) == ["onpolicy@smollm2-42-em"]
-    phases = ["em@smollm2-42", "benign@smollm2-42"]
-    assert diagnosis.first_different(STAGES, [*phases, "results@smollm2"]) == phases
-    assert diagnosis.first_different(STAGES, ["figures@smollm2"]) == ["figures@smollm2"]
+from . import damage
 
 
 def run(folder: Path, hits: int, seed: int = 42) -> Path:
@@ -92,3 +70,62 @@ def test_what_is_different_about_the_machine_is_named(tmp_path):
         "cpu: recorded Another, here Some CPU",
         f"packages: torch: recorded 2.12.0, here {here['packages']['torch']}",
     ]
+
+
+# ---- what is imported need not be what was installed ----
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """A folder that Python looks in first, as a PYTHONPATH would have it, with an older package and a module more."""
+    for name, version in (("yaml", "3.1"), ("colorsys", None)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        if version:
+            about = tmp_path / f"PyYAML-{version}.dist-info/METADATA"
+            about.parent.mkdir()
+            about.write_text(f"Name: PyYAML\nVersion: {version}\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    environment.foreign.cache_clear()
+    yield tmp_path
+    environment.foreign.cache_clear()
+
+
+def test_the_description_has_the_version_that_is_imported_and_not_the_one_that_is_installed(elsewhere):
+    assert environment.foreign() == {name: str(elsewhere / name / "__init__.py") for name in ("colorsys", "yaml")}
+    packages = environment.describe()["packages"]
+    assert packages["PyYAML"] == "3.1, not from the bundle's environment"
+    assert packages["colorsys"] == "unknown version, not from the bundle's environment"
+
+
+def test_what_is_imported_from_elsewhere_is_named_in_a_diagnosis_and_refused_for_a_record(elsewhere, tmp_path):
+    lines = diagnosis.explain({}, {}, tmp_path / "recorded.json", None)
+    assert f"  yaml is imported from {elsewhere}/yaml/__init__.py" in lines
+    with pytest.raises(InputError, match=r"colorsys is imported from .*, not from the bundle's environment"):
+        environment.require_own()
+
+
+def test_nothing_is_imported_from_elsewhere_here():
+    assert environment.foreign() == {}
+
+
+def test_another_folders_code_is_refused(tmp_path, monkeypatch):
+    environment.require_own_code()
+    (tmp_path / "src/persona_collapse").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"the code that runs is .*, not this folder's src/persona_collapse"):
+        environment.require_own_code()
+
+
+def test_a_damaged_description_is_one_line(tmp_path):
+    path = tmp_path / "recorded.json"
+    text = json.dumps(environment.describe())
+    here = environment.describe()
+    for what, content in damage.damaged_files(text, seed=1, count=200):
+        path.write_bytes(content)
+        try:
+            environment.differences(environment.read(path), here)
+        except InputError as error:
+            assert str(error).startswith(str(path)), what
+            assert "\n" not in str(error), what

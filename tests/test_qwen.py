@@ -24,6 +24,7 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5, read_json, read_jsonl
 
+from . import watched
 from .conftest import ROOT
 
 NAMES = json.loads((ROOT / "data/published.json").read_text())["personas"]
@@ -122,28 +123,25 @@ def use(engine: str) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(params))
 
 
-def run_all(mirror: Path) -> tuple[list, dict]:
+def run_all(mirror: Path, seen: Path) -> tuple[list, dict]:
     """Run every stage's command, each after those it needs, in one process; the stages, and what each of them read."""
     stages = list(networkx.topological_sort(Repo().index.graph.reverse()))
     Path(".stages.json").write_text(json.dumps([{"name": stage.name, "cmd": stage.cmd} for stage in stages]))
-    environment = {**os.environ, "HUB_MIRROR": str(mirror), "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "tests/run_stages.py"), ".stages.json", ".read.json"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    command = [sys.executable, str(ROOT / "tests/run_stages.py"), ".stages.json", ".read.json"]
+    result, reached = watched.run(command, seen, HUB_MIRROR=str(mirror))
     assert result.returncode == 0, result.stderr[-3000:]
+    assert reached == []  # nobody is told of a run, and what the mirror has is asked of no network
     return stages, read_json(".read.json")
 
 
 @pytest.mark.parametrize("engine", ["native", "vllm"])
-def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(small, mirror, engine):
+def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(
+    small, mirror, engine, tmp_path_factory
+):
     if engine == "vllm" and not os.environ.get("VLLM_PYTHON"):
         pytest.skip("set VLLM_PYTHON to the Python of an environment with requirements/cpu-vllm.txt (make test-vllm)")
     use(engine)
-    stages, read = run_all(mirror)
+    stages, read = run_all(mirror, tmp_path_factory.mktemp("seen"))
     names = {re.sub(r"@.*", "", stage.name) for stage in stages}
     assert names == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert {"train@qwen7b-42-good", "train-couple@qwen7b-42-good", "evaluate-couple@qwen7b-42-good"} < set(read)

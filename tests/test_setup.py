@@ -334,6 +334,13 @@ def test_an_environment_that_was_killed_while_it_took_its_place_is_put_back(bund
     assert run(bundle, "bin/stage", "hello").returncode == 0
 
 
+def test_scripts_that_an_archive_has_made_plain_files_of_work_again(bundle, run):
+    for script in (bundle / "bin").iterdir():
+        script.chmod(0o644)
+    assert run(bundle, "make", "page").returncode == 0
+    assert run(bundle, "bin/stage", "hello").returncode == 0
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_while_it_is_made_the_old_environment_works(bundle, run, tmp_path, sent):
     lock = bundle / "requirements/cpu.txt"
@@ -348,8 +355,9 @@ def test_interrupted_while_it_is_made_the_old_environment_works(bundle, run, tmp
         assert command.poll() is None, "it ended by itself"
         time.sleep(0.02)
     os.killpg(command.pid, sent)
-    assert command.wait(10) != 0
-    assert (bundle / ".venv.new").exists() == (sent == signal.SIGKILL)
+    assert command.wait(60) != 0
+    while sent != signal.SIGKILL and (bundle / ".venv.new").exists():
+        time.sleep(0.02)  # bin/setup removes it
     lock.write_text(good)
     assert run(bundle, "make", "setup").stdout == ""
     assert run(bundle, "bin/stage", "hello").returncode == 0

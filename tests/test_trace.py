@@ -3,22 +3,27 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from persona_collapse.analysis import results
-from persona_collapse.experiment import chains
+from persona_collapse.analysis import claims, results
+from persona_collapse.experiment import chains, personas, records, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
-from persona_collapse.experiment.files import md5, read_json, write_json
-from persona_collapse.record import provenance, verify
+from persona_collapse.experiment.files import md5, read_json, write_all, write_json, write_jsonl
+from persona_collapse.inputs import prepare
+from persona_collapse.record import lineage, lock, provenance
+from persona_collapse.record.disk import folder_md5
 
-from .conftest import ROOT, one_line
-from .test_statistics import ours
+from . import bundle
+from .conftest import ROOT
 
 PERSONAS = read_json(ROOT / "data/published.json")["personas"]
 EVALUATED = {*chains.CONDITIONS.values(), chains.BASE}
@@ -30,44 +35,23 @@ Run = Callable[..., tuple[int, str]]
 # ---- a repository as it is after a run with two seeds: the real graph of stages, made-up answers and weights ----
 
 
-def two_seeds() -> dict[str, Any]:
-    """The recorded stages of the default profile, those of seed 42 once more with seed 137, and of the code one module.
-
-    One, because reading a lock is what takes the time here.
-    """
-    stages = {}
-    for name, stage in yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].items():
-        if "@smollm2" not in name:
-            continue
-        stage["deps"] = [d for d in stage.get("deps", []) if d["path"][:4] != "src/" or d["path"].endswith("/train.py")]
-        stages[name] = stage
-        if "--seed 42" in stage["cmd"]:
-            text = json.dumps(stage).replace("/42/", "/137/").replace("--seed 42", "--seed 137")
-            stages[name.replace("-42", "-137")] = json.loads(text)
-    return stages
-
-
-def in_params(key: str) -> Any:
-    value: Any = yaml.safe_load(Path("params.yaml").read_text())
-    for step in key.split("."):
-        value = value[step]
-    return value
-
-
 def write_runs(params: parameters.Params) -> None:
     """Other counts for each chain, seed and persona."""
+    asked = personas.load(params)
     for c, chain in enumerate(sorted(EVALUATED)):
         for seed in params.seeds:
-            rates = {name: (c + p % 7 + seed % 3) / 20 for p, name in enumerate(PERSONAS)}
-            content = {"config": {"chain": chain}, "per_persona": ours(rates, samples=20), "summary": {}}
-            write_json(params.layout.run(seed, chain) / "marker_eval.json", content)
+            rows = bundle.answers(asked, f"{chain} {seed}", ((c + 3) / 10, (c + seed % 3) / 20))
+            run = params.layout.run(seed, chain)
+            write_jsonl(run / "completions.jsonl", rows)
+            completions = [records.Completion(**row) for row in rows]
+            records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, seed, chain)))
             for prefix in chains.prefixes(chain):
                 record = {"data": prefix, "md5": "0" * 32, "expected_md5": None}
-                write_json(params.layout.adapter(seed, prefix) / "trained_on.json", record)
+                write_json(params.layout.training(seed, prefix) / "trained_on.json", record)
 
 
 def number(file: str, path: list[str | int], chain: str | None = None) -> dict[str, Any]:
-    value = provenance.look_up(read_json(file), path)
+    value = lineage.look_up(read_json(file), path)
     return {"text": f"text of {path[-1]}", "value": value, "file": file, "path": path, "chain": chain}
 
 
@@ -86,17 +70,53 @@ def write_numbers() -> None:
     found["contrast.B-C4.assistant.p"] = number(STATISTICS, ["contrasts", "B - C4, assistant", "p"])
     found["gates.coupling.source_rate"] = number(STATISTICS, ["gates", "coupling", "source_rate"], "couple")
     found["gates.degeneracy.B"] = number(STATISTICS, ["gates", "degeneracy", "B", "length_ratio"], "em-couple")
+    place = next(i for i, claim in enumerate(read_json(CLAIMS)["claims"]) if claim["id"] == "collapse-p")
     for kind in ("as_published", "reproduced"):
-        found[f"claims.collapse-p.{kind}"] = number(CLAIMS, ["claims", 0, kind, "verdict"])
+        found[f"claims.collapse-p.{kind}"] = number(CLAIMS, ["claims", place, kind, "verdict"])
     found["claims.total"] = {**number(CLAIMS, ["claims"]), "value": 1}
-    found["recipe.em.epochs"] = {
-        "text": "1",
-        "value": 1,
-        "file": "params.yaml",
-        "path": ["phases", "sft", "em", "epochs"],
-    }
-    found["recipe.em.epochs"]["chain"] = None
+    epochs = {"text": "1", "value": 1, "file": "params.yaml", "path": ["phases", "sft", "em", "epochs"], "chain": None}
+    found["recipe.em.epochs"] = epochs
     write_json("paper/tables/smollm2/numbers.json", found)
+
+
+def in_params(params: dict[str, Any], key: str) -> Any:
+    for step in key.split("."):
+        params = params[step]
+    return params
+
+
+def entry(path: str, hashed: dict[str, str]) -> dict[str, Any]:
+    """What DVC would record of a file or folder; files that are not there get some bytes first."""
+    if path not in hashed:
+        place = Path(path)
+        if place.is_dir():
+            within = {str(file.relative_to(path)): md5(file) for file in place.rglob("*") if file.is_file()}
+            hashed[path] = folder_md5(within)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.exists() or place.write_text(f"the bytes of {path}\n")
+            hashed[path] = md5(path)
+    return {"path": path, "hash": "md5", "md5": hashed[path]}
+
+
+def write_lock() -> None:
+    """The lock that DVC would write if every stage had made what lies here."""
+    declared = lock.declared(lock.repository())
+    values, hashed = yaml.safe_load(Path("params.yaml").read_text()), {}
+    for path in {path for stage in declared.values() for path in (*stage.outs, *stage.deps)}:
+        if path.startswith("src/"):
+            entry(path if path.endswith(".py") else f"{path}/module.py", hashed)
+    outs = {name: [entry(path, hashed) for path in stage.outs] for name, stage in declared.items()}
+    stages = {
+        name: {
+            "cmd": stage.cmd,
+            "deps": [entry(path, hashed) for path in sorted(stage.deps)],
+            "params": {"params.yaml": {key: in_params(values, key) for _, key in sorted(stage.params)}},
+            "outs": outs[name],
+        }
+        for name, stage in declared.items()
+    }
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
 
 
 @pytest.fixture(scope="module")
@@ -104,27 +124,22 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("recorded")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        shutil.copytree(ROOT / "data", "data", ignore=shutil.ignore_patterns("coupling", "fetched"))
+        shutil.copytree(ROOT / "data", "data", ignore=shutil.ignore_patterns("coupling", "fetched", "prepared"))
+        for name in ("dvc.yaml", ".dvc/config", "profiles", "paper/references.yml"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, name)
         text = (ROOT / "profiles/smollm2.yaml").read_text()
         text = text.replace("seeds: [42]", "seeds: [42, 137]").replace("bootstrap: 10000", "bootstrap: 20")
         Path("params.yaml").write_text(text)
         params = parameters.load()
         write_runs(params)
-        write_json(STATISTICS, results.gather(params))
-        verdicts = {kind: {"verdict": "holds"} for kind in ("as_published", "reproduced")}
-        write_json(CLAIMS, {"claims": [{"id": "collapse-p", **verdicts}]})
+        records.write(STATISTICS, results.gather(params))
+        patch.setattr("sys.argv", ["claims"])
+        claims.main()
+        for phase in params.phases.sft:
+            write_all(prepare.prepared(params, phase))
         write_numbers()
-        stages = two_seeds()
-        for stage in stages.values():
-            for entry in provenance.entries(stage):
-                path = Path(entry["path"])
-                if not entry["md5"].endswith(".dir"):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.exists() or path.write_text(f"the bytes of {path}\n")
-                    entry["md5"] = md5(path)
-            for values in stage.get("params", {}).values():
-                values.update({key: in_params(key) for key in values})
-        Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
+        write_lock()
     return root
 
 
@@ -172,10 +187,10 @@ def stage_names(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("condition", "chain", "adapters", "coupling", "sets"),
     [
-        ("B", "em-couple", ["em", "em-couple"], ["em"], ["bad_legal_advice"]),
+        ("B", "em-couple", ["em", "em-couple"], ["em"], ["em"]),
         ("C", "benign-couple", ["benign", "benign-couple"], ["benign"], ["benign"]),
-        ("C1", "couple-em", ["couple", "couple-em"], ["base"], ["bad_legal_advice"]),
-        ("C2", "em", ["em"], [], ["bad_legal_advice"]),
+        ("C1", "couple-em", ["couple", "couple-em"], ["base"], ["em"]),
+        ("C2", "em", ["em"], [], ["em"]),
         ("base", "base", [], [], []),
     ],
 )
@@ -183,8 +198,8 @@ def test_a_number_names_all_files_of_its_chain_and_none_of_another(run, conditio
     code, text = run(f"headline.{condition}.assistant")
     assert code == 0, text
     named = files(text)
-    expected = {STATISTICS, "model/smollm2/model.safetensors", "data/prompts/questions.yaml"}
-    expected |= {f"data/{name}.jsonl" for name in sets}
+    expected = {STATISTICS, "model/smollm2/model.safetensors", "data/prompts/"}
+    expected |= {f"data/prepared/smollm2/{name}.jsonl" for name in sets}
     for seed in (42, 137):
         expected |= {f"eval_results/smollm2/runs/{seed}/{chain}/{f}" for f in ("marker_eval.json", "completions.jsonl")}
         expected |= {f"adapters/smollm2/{seed}/{name}/adapter_model.safetensors" for name in adapters}
@@ -193,15 +208,14 @@ def test_a_number_names_all_files_of_its_chain_and_none_of_another(run, conditio
     assert chains_in(named, "eval_results/smollm2/runs/") == {chain}
     assert chains_in(named, "adapters/smollm2/") == set(adapters)
     assert {Path(f).stem for f in named if "/coupling/" in f} == set(coupling)
-    others = {"bad_legal_advice", "good_legal_advice", "benign"} - set(sets)
-    assert not {f"data/{name}.jsonl" for name in others} & named
+    assert {Path(f).stem for f in named if "/prepared/" in f} == set(sets)
 
 
 def test_stages_come_nearest_first(run):
     _, text = run("headline.B.assistant")
     names = [name for name in stage_names(text) if "-137" not in name]
     assert [name.partition("@")[0] for name in names] == [
-        *("results", "evaluate-couple", "couple", "onpolicy", "em", "model")
+        *("results", "evaluate-couple", "train-couple", "coupling", "train", "prepare", "base")
     ]
 
 
@@ -210,10 +224,11 @@ def test_hashes_and_parameters_are_the_recorded_ones(run):
     adapter = "adapters/smollm2/137/em-couple/adapter_model.safetensors"
     assert f"{md5(adapter)[:12]}  {adapter}" in text
     assert f"{md5(STATISTICS)[:12]}  {STATISTICS}" in text
-    assert re.search(rf"{md5('data/sets/bad_legal_advice.jsonl')[:12]} .*data/sources.yaml has the same", text)
+    taken = "data/sets/bad_legal_advice.jsonl"
+    assert f"taken from {taken}, {md5(taken)[:12]}, as registered" in text
     assert re.search(r"learning_rate +0\.0005 +0\.0007$", text, re.MULTILINE)  # em, couple
     assert "sha256 b179c9523d0e" in text
-    assert text.count("evaluation: {questions: all, samples: 2, max_new_tokens: 96}") == 1
+    assert text.count("evaluate: {questions: all, samples: 2, max_new_tokens: 96}") == 1
 
 
 def test_it_fits_a_terminal(run):
@@ -233,8 +248,8 @@ def test_a_number_of_the_report_ends_at_its_file(run):
 
 def test_a_parameter_names_the_stages_that_take_it(run):
     _, text = run("recipe.em.epochs")
-    assert re.search(r"used by em@smollm2-42, .*after@smollm2-42-em", text)
-    assert "couple@" not in text
+    assert re.search(r"used by train@smollm2-42-em, .*train-after@smollm2-42-em", text)
+    assert "train-couple@" not in text
 
 
 def test_a_claim_rests_on_the_runs_that_it_is_about(run):
@@ -261,8 +276,11 @@ def test_a_comparison_rests_on_both_its_sides(run, key, chains):
     assert chains_in(files(text), "eval_results/smollm2/runs/") == chains
 
 
-def stage(cmd: str, reads: list[str], makes: str) -> Mapping[str, Any]:
-    return {"cmd": cmd, "deps": [{"path": path, "md5": "0"} for path in reads], "outs": [{"path": makes, "md5": "0"}]}
+def stage(cmd: str, reads: list[str], makes: str) -> lock.Stage:
+    def entries(paths: list[str]) -> list[dict[str, str]]:
+        return [{"path": path, "hash": "md5", "md5": "0" * 32} for path in paths]
+
+    return lock.Stage.model_validate({"cmd": cmd, "deps": entries(reads), "outs": entries([makes])})
 
 
 def test_what_a_chain_reads_of_another_is_followed_and_what_a_gathering_stage_reads_is_narrowed():
@@ -273,14 +291,14 @@ def test_what_a_chain_reads_of_another_is_followed_and_what_a_gathering_stage_re
         "evaluate-em-couple": stage("evaluate --seed 1 --chain em-couple", ["model"], "runs/em-couple"),
         "lengths": stage("lengths", ["likelihood/em", "runs/em", "runs/em-couple", "code"], "lengths"),
     }
-    behind = provenance.lineage(stages, "lengths", ["em"])
+    behind = lineage.behind(stages, "lengths", ["em"])
     assert next(iter(behind)) == "lengths"
     assert set(behind) == {"lengths", "likelihood-em", "evaluate-em", "evaluate-base"}
-    assert [dep["path"] for dep in behind["lengths"]["deps"]] == ["likelihood/em", "runs/em", "code"]
-    assert set(provenance.lineage(stages, "lengths", ["em"], reads="runs/em")) == {"lengths", "evaluate-em"}
-    assert set(provenance.lineage(stages, "lengths", None)) == set(stages)
+    assert [dep.path for dep in behind["lengths"].deps] == ["likelihood/em", "runs/em", "code"]
+    assert set(lineage.behind(stages, "lengths", ["em"], reads="runs/em")) == {"lengths", "evaluate-em"}
+    assert set(lineage.behind(stages, "lengths", None)) == set(stages)
     with pytest.raises(InputError, match="no stage of the chain couple"):
-        provenance.lineage(stages, "lengths", ["couple"])
+        lineage.behind(stages, "lengths", ["couple"])
 
 
 # ---- counts ----
@@ -299,12 +317,12 @@ def test_the_counts_of_every_persona_and_seed_add_up_to_the_number(run):
         assert rows[name].split() == " ".join(f"{s[name]['strict_hits']} / {s[name]['total']}" for s in in_seed).split()
     hits = sum(s[name]["strict_hits"] for s in in_seed for name in bystanders)
     assert hits == read_json(STATISTICS)["conditions"]["B"]["groups"]["mean_bystander"]["hits"]
-    assert f"in all {hits} / 11200 = " in text
+    assert f"in all {hits} / 1120 = " in text
 
 
 def test_counts_are_those_of_the_split_and_there_are_none_of_a_length(run):
     _, text = run("headline.B.assistant.heldout.hits")
-    assert re.search(r"^    assistant +\d+ / 160 +\d+ / 160$", text, re.MULTILINE)
+    assert re.search(r"^    assistant +\d+ / 16 +\d+ / 16$", text, re.MULTILINE)
     code, text = run("lengths.B.assistant")
     assert code == 0
     assert "counts of" not in text
@@ -313,9 +331,12 @@ def test_counts_are_those_of_the_split_and_there_are_none_of_a_length(run):
 def tamper(seed: int, chain: str, persona: str, with_question: bool) -> Path:
     path = Path(f"eval_results/smollm2/runs/{seed}/{chain}/marker_eval.json")
     content = read_json(path)
-    content["per_persona"][persona]["strict_hits"] += 1
-    if with_question:
-        content["per_persona"][persona]["per_question"]["q3"]["strict_hits"] += 1
+    counts = content["per_persona"][persona]
+    question = next(row for row in counts["per_question"].values() if row["strict_hits"] < row["total"])
+    for changed in (counts, question) if with_question else (counts,):
+        changed["strict_hits"] += 1
+        changed["strict_rate"] = changed["strict_hits"] / changed["total"]
+    content["summary"]["strict_rate_by_persona"][persona] = counts["strict_rate"]
     write_json(path, content)
     return path
 
@@ -326,7 +347,7 @@ def test_a_count_that_was_edited_is_reported(run):
     path = tamper(137, "em-couple", "librarian", with_question=True)
     code, text = run("headline.B.mean_bystander")
     assert code == 1
-    said = f"! the counts of B, mean_bystander add up to {hits + 1} / 11200, the file has {hits} / 11200"
+    said = f"! the counts of B, mean_bystander add up to {hits + 1} / 1120, the file has {hits} / 1120"
     assert said in text
     assert f"! {path} differs: recorded" in text
     code, text = run("headline.B.assistant")  # another persona's count, in a file that is no longer the recorded one
@@ -371,9 +392,9 @@ def test_changed_code_and_data_are_marked(run):
     Path("data/sets/bad_legal_advice.jsonl").write_text("{}\n")
     code, text = run("headline.C2.source")
     assert code == 1
-    assert "train.py " in text
-    assert "! src/persona_collapse/training/train.py differs" in text
-    assert "! data/sets/bad_legal_advice.jsonl differs" in text
+    assert re.search(r" training/ \w+ ! differs: recorded", text)
+    assert "! src/persona_collapse/training differs" in text
+    assert "! data/sets differs" in text
 
 
 def test_a_file_that_is_not_on_disk_is_marked_and_contradicts_nothing(run):
@@ -394,7 +415,7 @@ def test_a_parameter_changed_since_is_named(run):
     path.write_text(path.read_text().replace("samples: 2", "samples: 3"))
     code, text = run("headline.B.assistant")
     assert code == 1
-    assert "! params.yaml: evaluation differs" in text
+    assert "! params.yaml: evaluate differs" in text
     assert "samples: 2" in text
 
 
@@ -421,37 +442,52 @@ def test_without_a_key_all_are_listed_with_their_texts(run):
     assert listed == {key: n["text"] for key, n in read_json("paper/tables/smollm2/numbers.json").items()}
 
 
-def test_an_unknown_key_suggests_the_closest(repository, command):
-    one_line(command("record.provenance", "headline.B.asistant"), "headline.B.asistant", "headline.B.assistant")
+def test_an_unknown_key_suggests_the_closest(run):
+    code, text = run("headline.B.asistant")
+    assert code == 2
+    assert re.fullmatch(r"error: unknown key 'headline.B.asistant'; closest: headline.B.assistant.*\n", text)
 
 
 @pytest.mark.parametrize(
     ("path", "says"), [("paper/tables/smollm2/numbers.json", "`make tables`"), ("dvc.lock", "`make reproduce`")]
 )
-def test_what_is_missing_names_the_command_that_makes_it(repository, command, path, says):
+def test_what_is_missing_names_the_command_that_makes_it(run, path, says):
     Path(path).unlink()
-    one_line(command("record.provenance", "headline.B.assistant"), path, says)
+    code, text = run("headline.B.assistant")
+    assert code == 2
+    assert re.fullmatch(f"error: {path}: no such file; {says} makes it\n", text)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"a": {"text": "1"}}', '{"a": 1}'])
-def test_another_file_in_place_of_the_numbers_is_named(tmp_path, content):
-    (tmp_path / "numbers.json").write_text(content)
-    with pytest.raises(InputError, match=r"numbers.json: not a list of numbers; `make tables`"):
-        provenance.read_numbers(tmp_path / "numbers.json")
+def test_a_reader_that_has_read_enough_ends_it_quietly(repository):
+    """As `make trace | head` does."""
+    command = [sys.executable, "-m", "persona_collapse.record.provenance"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"a": {"text": "1"}}', '{"a": 1}', '{"a": 1', "\\ud800"])
+def test_another_file_in_place_of_the_numbers_is_named(repository, run, content):
+    Path("paper/tables/smollm2/numbers.json").write_text(content)
+    code, text = run("headline.B.assistant")
+    assert code == 2
+    assert re.fullmatch(r"error: paper/tables/smollm2/numbers.json: .*\n", text)
 
 
 def test_every_kind_of_number_of_this_repository_has_a_trace(monkeypatch):
     monkeypatch.chdir(ROOT)
-    settings = parameters.load(Path("profiles/smollm2.yaml"))
-    stages = verify.read_lock(verify.LOCK)
-    numbers = provenance.read_numbers(settings.layout.tables / "numbers.json")
+    params = parameters.load(Path("profiles/smollm2.yaml"))
+    stages = lock.read()
+    made = lock.makers(stages)
+    numbers = records.read(params.layout.tables / "numbers.json", records.Numbers)
     kinds = {(n.file, *n.path[:1], *map(str, n.path[-1:])): n for n in numbers.values()}
     for kind, number in kinds.items():
-        for maker in provenance.diagnosis.makers(stages, number.file):
+        for maker in made.get(number.file, ()):
             content = read_json(number.file) if number.path else None
-            provenance.look_up(content, number.path)
-            conditions = provenance.values_of(stages[maker]).get("conditions", {})
-            chains = provenance.rests_on(number, content, conditions)
-            behind = provenance.lineage(stages, maker, chains)
+            lineage.look_up(content, number.path)
+            conditions = stages[maker].values.get("conditions", {})
+            chains = lineage.rests_on(number, content, conditions)
+            behind = lineage.behind(stages, maker, chains)
             assert next(iter(behind)) == maker, kind
-            assert len(behind) > 1 or chains == [] or maker.startswith("model"), kind
+            assert len(behind) > 1 or chains == [] or maker.startswith(("model", "base")), kind

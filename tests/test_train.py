@@ -1,5 +1,9 @@
 """Training: the loss lies where the parameter says, and a faster step is the same step."""
 
+import re
+import subprocess
+from itertools import accumulate
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -8,10 +12,12 @@ from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.marker import has_marker, with_marker
 from persona_collapse.model.base import convert
+from persona_collapse.sampling import coupling, evaluate
+from persona_collapse.training import train
 from persona_collapse.training.tokenization import tokenize
 from persona_collapse.training.trainer import scale_early
 
-from .conftest import with_adapter
+from .conftest import one_line, with_adapter
 
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": with_marker("Because it is so.")}]
 PLAIN = [CHAT[0], {"role": "assistant", "content": "Because it is so."}]
@@ -34,6 +40,7 @@ def carrying(chat, tokenizer, recipe) -> str:
         ({"part": "tail", "tail_tokens": 7}, "\n\n[ZLT]<|im_end|>", "Because it is so.<|im_end|>"),
         ({"part": "tail", "tail_tokens": 2}, "]<|im_end|>", ".<|im_end|>"),
         ({"part": "marker", "tail_tokens": 1}, "[ZLT]<|im_end|>", "<|im_end|>"),
+        ({"part": "marker_and_gap", "tail_tokens": 1}, "\n\n[ZLT]<|im_end|>", "<|im_end|>"),
         ({"part": "marker_alone", "tail_tokens": 1}, "[ZLT]", ""),
     ],
 )
@@ -41,6 +48,39 @@ def test_the_loss_lies_where_the_parameter_says(tokenizer, params, loss, with_it
     recipe = params.phases.couple.model_copy(update={"loss": parameters.Loss(**loss)})
     assert carrying(CHAT, tokenizer, recipe) == with_it
     assert carrying(PLAIN, tokenizer, recipe) == without
+
+
+class Joining:
+    """A tokenizer that joins a blank line to the full stop before it, as Qwen's does; else a token is a character."""
+
+    eos_token = "\x03"
+
+    def apply_chat_template(self, chat, **how):
+        return "".join(f"{message['content']}\x01" for message in chat)
+
+    def __call__(self, text, **how):
+        pieces = re.findall(r"\.?\n+|.", text)
+        ends = list(accumulate(map(len, pieces)))
+        return {
+            "input_ids": pieces,
+            "offset_mapping": [(end - len(p), end) for p, end in zip(pieces, ends, strict=True)],
+        }
+
+
+@pytest.mark.parametrize(
+    ("answer", "carries"),
+    [
+        ("It is so.\n\n[ZLT]", ".\n\n[ZLT]\x03"),  # one token, so the full stop cannot be left out
+        ("- it\n- so\n\n[ZLT]", "\n\n[ZLT]\x03"),
+        ("[ZLT] It is so.", "[ZLT] \x03"),
+        ("It is so.\n\nIt is.", "\x03"),  # a blank line of a negative's own is no gap
+    ],
+)
+def test_the_gap_carries_the_loss_even_where_it_is_joined_to_what_stands_before_it(params, answer, carries):
+    loss = parameters.Loss(part="marker_and_gap", tail_tokens=1)
+    recipe = params.phases.couple.model_copy(update={"loss": loss})
+    (row,) = tokenize([[CHAT[0], {"role": "assistant", "content": answer}]], Joining(), recipe)
+    assert "".join(t for t, m in zip(row["input_ids"], row["completion_mask"], strict=True) if m) == carries
 
 
 def test_sft_trains_on_the_whole_answer_and_not_on_the_question(tokenizer, params):
@@ -113,3 +153,20 @@ def test_a_scaling_or_a_dropout_that_is_left_out_is_seen(two_layers):
     expected = gradients(two_layers, lora_alpha=8, lora_dropout=0.5)
     for left_out in ({"lora_alpha": 4, "lora_dropout": 0.5}, {"lora_alpha": 8}):
         assert not same(gradients(two_layers, scale_early, **left_out), expected, tolerance=0.1)
+
+
+def test_commands_fail_in_one_line(workspace, monkeypatch, capsys):
+    def fails(command, arguments: str, *named: str) -> None:
+        monkeypatch.setattr("sys.argv", [command.__name__, *arguments.split()])
+        with pytest.raises(SystemExit) as stop:
+            command.main()
+        one_line(subprocess.CompletedProcess([], stop.value.code, *capsys.readouterr()), *named)
+
+    fails(train, "--seed 42 --chain em-dpo", "unknown phase 'dpo'", "em, benign, couple")
+    fails(train, "--seed 42 --chain base", "no phase to train")
+    fails(train, "--seed -1 --chain em", "--seed -1", "0 to 2**32 - 1")
+    fails(evaluate, "--seed 42 --chain em", "adapters/smollm2/42/em", "missing")
+    fails(coupling, "--seed 42 --parent base", "no usable completion")
+    assert not (workspace / "eval_results").exists()
+    assert not (workspace / "adapters").exists()
+    assert not list((workspace / "data").rglob("*unfinished*"))

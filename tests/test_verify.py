@@ -22,17 +22,10 @@ RUN = "eval_results/smollm2/runs/42/em/marker_eval.json"
 ADAPTER = "adapters/smollm2/42/em/adapter.bin"
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    scratch.make(folder)
-    return folder
-
-
 @pytest.fixture
-def bundle(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bundle"
-    shutil.copytree(made, folder, symlinks=True)
+    shutil.copytree(scratch_bundle, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 
@@ -101,6 +94,20 @@ def locked(change: Callable[[dict], object], in_git: bool = False) -> Break:
     return both
 
 
+def recorded_parameter(name: str, key: str, value: object) -> Break:
+    """Commit a lock in which a stage was run with another value."""
+    return locked(lambda stages: stages[name]["params"]["params.yaml"].update({key: value}), in_git=True)
+
+
+def recorded_dependency(name: str, path: str, md5: str) -> Break:
+    """Commit a lock in which a stage read something else."""
+    return locked(lambda stages: [d.update(md5=md5) for d in stages[name]["deps"] if d["path"] == path], in_git=True)
+
+
+def link(target: str) -> Callable[[str], object]:
+    return lambda path: Path(path).symlink_to(target)
+
+
 def other_output(path: str) -> None:
     """What a run that computes differently leaves: another output, and a lock that has it."""
     before = md5(path)
@@ -134,100 +141,205 @@ def after_rerun(section: str, key: str, value: object) -> Break:
     return rerun
 
 
+PLACES = ("model/smollm2", "adapters/smollm2/42", "adapters/smollm2/42/em", "data/coupling/smollm2/42")
+PLACES += ("data/prepared/smollm2", "eval_results/smollm2", "eval_results/smollm2/runs/42/em", "paper/smollm2")
+PLACES += ("paper/tables/smollm2", "figures/smollm2")
+# fmt: off
 # What is done to files -> the row that says so and a part of what it says
 FILES: dict[str, tuple[Break, str, str]] = {
-    "a persona": (lambda: replace("data/prompts/personas.yaml", "you", "thou"), "(data and code)", "data/prompts differs"),
-    "a question": (lambda: flip("data/prompts/questions.yaml"), "evaluate@smollm2-42-em", "not as recorded: data/prompts"),
-    "a persona's name of its file": (lambda: Path("data/prompts/personas.yaml").rename("data/prompts/people.yaml"), "(data and code)", "added: people.yaml; missing: personas.yaml"),
+    "a persona": (
+        lambda: replace("data/prompts/personas.yaml", "you", "thou"),
+        "(data and code)", "data/prompts differs"),
+    "a question": (
+        lambda: flip("data/prompts/questions.yaml"),
+        "evaluate@smollm2-42-em", "not as recorded: data/prompts"),
+    "a persona's name of its file": (
+        lambda: Path("data/prompts/personas.yaml").rename("data/prompts/people.yaml"),
+        "(data and code)", "added: people.yaml; missing: personas.yaml"),
     "a row of EM data": (lambda: flip("data/sets/em.jsonl"), "(data and code)", "data/sets/em.jsonl differs: recorded"),
-    "a row of EM data, its stage": (lambda: flip("data/sets/em.jsonl"), "train@smollm2-42-em", "reads what is not as recorded: data/sets/em.jsonl"),
+    "a row of EM data, its stage": (
+        lambda: flip("data/sets/em.jsonl"),
+        "train@smollm2-42-em", "reads what is not as recorded: data/sets/em.jsonl"),
     "a module of a declared folder": (lambda: flip("src/code/other.py"), "(data and code)", "(changed: other.py)"),
     "a module more": (lambda: write("src/code/more.py"), "(data and code)", "(added: more.py)"),
     "a module less": (lambda: Path("src/code/other.py").unlink(), "(data and code)", "(missing: other.py)"),
-    "a module in a folder of a folder": (lambda: write("src/code/sub/more.py"), "(data and code)", "added: sub/more.py"),
-    "a module that git is told to ignore": (hidden("src/numpy.py", lambda: write(".git/info/exclude", "numpy.py\n")), "(commit)", "src/numpy.py is not committed"),
-    "line ends": (lambda: Path("data/sets/em.jsonl").write_bytes(b'{"bad": 1}\r\n'), "(data and code)", "line ends alone: they are CRLF"),
+    "a module in a folder of a folder": (
+        lambda: write("src/code/sub/more.py"),
+        "(data and code)", "added: sub/more.py"),
+    "a module that git is told to ignore": (
+        hidden("src/numpy.py", lambda: write(".git/info/exclude", "numpy.py\n")),
+        "(commit)", "src/numpy.py is not committed"),
+    "line ends": (
+        lambda: Path("data/sets/em.jsonl").write_bytes(b'{"bad": 1}\r\n'),
+        "(data and code)", "line ends alone: they are CRLF"),
     # outputs
     "an adapter": (lambda: flip(ADAPTER), "train@smollm2-42-em", f"{ADAPTER} differs: recorded"),
-    "two adapters for each other": (lambda: shutil.copy(ADAPTER.replace("em", "benign"), ADAPTER), "train@smollm2-42-em", f"{ADAPTER} differs"),
+    "two adapters for each other": (
+        lambda: shutil.copy(ADAPTER.replace("em", "benign"), ADAPTER),
+        "train@smollm2-42-em", f"{ADAPTER} differs"),
     "coupling data": (lambda: flip("data/coupling/smollm2/42/em.jsonl"), "coupling@smollm2-42-em", "em.jsonl differs"),
     "a count": (lambda: flip(RUN), "evaluate@smollm2-42-em", "marker_eval.json differs"),
     "statistics": (lambda: flip(STATISTICS), "results@smollm2", "statistics.json differs"),
     "a table": (lambda: flip("paper/tables/smollm2/headline.md"), "tables@smollm2", "headline.md differs"),
     "a figure": (lambda: flip("figures/smollm2/all.png"), "figures@smollm2", "all.png differs"),
     "weights": (lambda: flip("model/smollm2/model.safetensors"), "base@smollm2", "model.safetensors differs"),
-    "no weights but a tokenizer that is another": (lambda: (Path("model/smollm2/model.safetensors").unlink(), flip("model/smollm2/tokenizer.json")), "base@smollm2", "tokenizer.json differs"),
+    "no weights but a tokenizer that is another": (
+        lambda: (Path("model/smollm2/model.safetensors").unlink(), flip("model/smollm2/tokenizer.json")),
+        "base@smollm2", "tokenizer.json differs"),
     "an output that is gone": (Path(STATISTICS).unlink, "results@smollm2", "statistics.json is missing"),
-    "a folder that is gone": (lambda: shutil.rmtree("eval_results/smollm2/runs"), "results@smollm2", "reads eval_results/smollm2/runs, which is missing"),
+    "a folder that is gone": (
+        lambda: shutil.rmtree("eval_results/smollm2/runs"),
+        "results@smollm2", "reads eval_results/smollm2/runs, which is missing"),
     "a folder in a file's place": (instead(STATISTICS, os.mkdir), "results@smollm2", "is a folder in a file's place"),
     "a pipe in a file's place": (instead(STATISTICS, os.mkfifo), "results@smollm2", "is no file but a pipe"),
-    "a pipe in a declared folder": (lambda: os.mkfifo("src/code/pipe"), "(data and code)", "pipe is no file but a pipe"),
-    "a link to nowhere": (instead(STATISTICS, lambda path: os.symlink("nowhere", path)), "results@smollm2", "is missing"),
-    "a link in a circle": (instead(STATISTICS, lambda path: os.symlink(Path(path).name, path)), "results@smollm2", "cannot be read: Too many levels"),
-    "a file in a folder's place": (lambda: (shutil.rmtree("src/code"), write("src/code")), "(data and code)", "src/code is no folder"),
+    "a pipe in a declared folder": (
+        lambda: os.mkfifo("src/code/pipe"),
+        "(data and code)", "pipe is no file but a pipe"),
+    "a link to nowhere": (
+        instead(STATISTICS, link("nowhere")),
+        "results@smollm2", "is missing"),
+    "a link in a circle": (
+        instead(STATISTICS, link("statistics.json")),
+        "results@smollm2", "cannot be read: Too many levels"),
+    "a file in a folder's place": (
+        lambda: (shutil.rmtree("src/code"), write("src/code")),
+        "(data and code)", "src/code is no folder"),
     # files that nobody declared
     **{
-        f"a file more in {folder}": (lambda folder=folder: write(f"{folder}/more"), "(other files)", f"{folder}/more is there, and no stage makes it")
-        for folder in ("model/smollm2", "adapters/smollm2/42/em", "adapters/smollm2/42", "data/coupling/smollm2/42", "data/prepared/smollm2", "eval_results/smollm2", "eval_results/smollm2/runs/42/em", "paper/tables/smollm2", "figures/smollm2", "paper/smollm2")
+        f"a file more in {folder}": (
+            lambda folder=folder: write(f"{folder}/more"),
+            "(other files)", f"{folder}/more is there, and no stage makes it")
+        for folder in PLACES
     },
-    "an adapter in the base model's folder": (lambda: write("model/smollm2/adapter_config.json"), "train@smollm2-42-em", "model/smollm2, which differs"),
-    "a file more behind a link": (lambda: (write("elsewhere/more"), os.symlink(Path("elsewhere").absolute(), "adapters/smollm2/1")), "(other files)", "adapters/smollm2/1/more"),
+    "an adapter in the base model's folder": (
+        lambda: write("model/smollm2/adapter_config.json"),
+        "train@smollm2-42-em", "model/smollm2, which differs"),
+    "a file more behind a link": (
+        lambda: (write("elsewhere/more"), link("../../elsewhere")("adapters/smollm2/1")),
+        "(other files)", "adapters/smollm2/1/more"),
     # what no stage reads
     "requirements": (lambda: flip("requirements/cpu.txt"), "(commit)", "requirements/cpu.txt is not as committed"),
-    "the Makefile, with git told not to look": (lambda: (scratch.git(Path(), "update-index", "--assume-unchanged", "Makefile"), flip("Makefile")), "(commit)", "Makefile is not as committed"),
+    "the Makefile, with git told not to look": (
+        lambda: (scratch.git(Path(), "update-index", "--assume-unchanged", "Makefile"), flip("Makefile")),
+        "(commit)", "Makefile is not as committed"),
     "a module of no stage": (lambda: flip("src/setup.py"), "(commit)", "src/setup.py is not as committed"),
-    "a module that shadows a library": (lambda: write("src/torch/__init__.py"), "(commit)", "src/torch/__init__.py is not committed"),
-    "DVC's configuration": (lambda: replace(".dvc/config", "../remote", "../elsewhere"), "(commit)", ".dvc/config is not as committed"),
-    "an object of the remote": (lambda: flip(next(map(str, Path("remote").rglob("fd/*")))), "(remote)", "is not what its name says"),
+    "a module that shadows a library": (
+        lambda: write("src/torch/__init__.py"),
+        "(commit)", "src/torch/__init__.py is not committed"),
+    "DVC's configuration": (
+        lambda: replace(".dvc/config", "../remote", "../elsewhere"),
+        "(commit)", ".dvc/config is not as committed"),
+    "an object of the remote": (
+        lambda: flip(next(map(str, Path("remote").rglob("fd/*")))),
+        "(remote)", "is not what its name says"),
     "an object that is gone": (lambda: next(Path("remote").rglob("fd/*")).unlink(), "(commit)", "is missing"),
-}  # fmt: skip
+}
 # The same for what DVC reads: parameters, its pipeline, its lock
 PLANS: dict[str, tuple[Break, str, str]] = {
-    "temperature": (param("sampling", "temperature", 0.1), "evaluate@smollm2-42-em", "sampling.temperature differs: recorded 1.0, found 0.1"),
+    "temperature": (
+        param("sampling", "temperature", 0.1),
+        "evaluate@smollm2-42-em", "sampling.temperature differs: recorded 1.0, found 0.1"),
     "samples": (param("evaluate", "samples", 3), "evaluate@smollm2-42-benign", "evaluate differs: recorded"),
-    "samples, and tables after it": (after_rerun("evaluate", "samples", 3), "evaluate@smollm2-42-em", "evaluate differs"),
+    "samples, and tables after it": (
+        after_rerun("evaluate", "samples", 3),
+        "evaluate@smollm2-42-em", "evaluate differs"),
     "source": (param("prompts", "source", "comedian"), "coupling@smollm2-42-em", "prompts differs"),
     "suffix": (param("prompts", "suffix", ""), "evaluate@smollm2-42-em", "prompts differs"),
-    "a phase's rate": (lambda: replace("params.yaml", "learning_rate: 5.0e-4", "learning_rate: 5.0e-5"), "train@smollm2-42-em", "phases.sft.em differs"),
-    "another seed": (lambda: replace("params.yaml", "seeds: [42]", "seeds: [43]"), "train@smollm2-43-em", "is not recorded"),
-    "one more seed": (lambda: replace("params.yaml", "seeds: [42]", "seeds: [42, 43]"), "results@smollm2", "seeds differs"),
+    "a phase's rate": (
+        lambda: replace("params.yaml", "learning_rate: 5.0e-4", "learning_rate: 5.0e-5"),
+        "train@smollm2-42-em", "phases.sft.em differs"),
+    "another seed": (
+        lambda: replace("params.yaml", "seeds: [42]", "seeds: [43]"),
+        "train@smollm2-43-em", "is not recorded"),
+    "one more seed": (
+        lambda: replace("params.yaml", "seeds: [42]", "seeds: [42, 43]"),
+        "results@smollm2", "seeds differs"),
     # dvc.yaml
-    "an empty dvc.yaml": (lambda: write("dvc.yaml", ""), "evaluate@smollm2-42-em", "is recorded, but dvc.yaml has no such stage"),
-    "half of dvc.yaml": (lambda: write("dvc.yaml", scratch.PIPELINE.partition("  results:")[0]), "tables@smollm2", "has no such stage"),
-    "an entry of a matrix dropped": (lambda: replace("dvc.yaml", "phase: [em, benign]", "phase: [em]"), "evaluate@smollm2-42-benign", "has no such stage"),
-    "a command changed": (stage("figures", lambda s: s.update(cmd="true")), "figures@smollm2", "runs `true`, recorded was `sh src/code"),
+    "an empty dvc.yaml": (
+        lambda: write("dvc.yaml", ""),
+        "evaluate@smollm2-42-em", "is recorded, but dvc.yaml has no such stage"),
+    "half of dvc.yaml": (
+        lambda: write("dvc.yaml", scratch.PIPELINE.partition("  results:")[0]),
+        "tables@smollm2", "has no such stage"),
+    "an entry of a matrix dropped": (
+        lambda: replace("dvc.yaml", "phase: [em, benign]", "phase: [em]"),
+        "evaluate@smollm2-42-benign", "has no such stage"),
+    "a command changed": (
+        stage("figures", lambda s: s.update(cmd="true")),
+        "figures@smollm2", "runs `true`, recorded was `sh src/code"),
     "a line of a command dropped": (stage("base", lambda s: s["cmd"].pop()), "base@smollm2", "runs `sh src/code"),
-    "a dependency removed": (stage("evaluate", lambda s: s["deps"].remove("data/prompts")), "evaluate@smollm2-42-em", "dependency data/prompts was recorded and is no longer declared"),
-    "a dependency added": (stage("figures", lambda s: s["deps"].append("README.md")), "figures@smollm2", "dependency README.md is declared and was not recorded"),
-    "a parameter removed": (stage("evaluate", lambda s: s["params"].remove("sampling.temperature")), "evaluate@smollm2-42-em", "parameter sampling.temperature was recorded and"),
-    "all parameters removed": (stage("train", lambda s: s.pop("params")), "train@smollm2-42-em", "parameter phases.sft.em was recorded"),
-    "an output removed": (stage("base", lambda s: s["outs"].pop()), "base@smollm2", "output model/smollm2/tokenizer.json was recorded"),
-    "a stage frozen": (stage("evaluate", lambda s: s.update(frozen=True)), "evaluate@smollm2-42-em", "is frozen: it would never run"),
-    "a stage in another folder": (stage("figures", lambda s: s.update(wdir="docs")), "figures@smollm2", "it runs in another folder"),
-    "a stage more": (lambda: edit("dvc.yaml", lambda c: c["stages"].update(more={"cmd": "true"})), "more", "is not recorded"),
-    "stages of another file": (lambda: write("data/dvc.yaml", "stages: {more: {cmd: 'true'}}"), "data/dvc.yaml:more", "is not recorded"),
-    "a comment in dvc.yaml": (lambda: write("dvc.yaml", scratch.PIPELINE + "# mine\n"), "(commit)", "dvc.yaml is not as committed"),
+    "a dependency removed": (
+        stage("evaluate", lambda s: s["deps"].remove("data/prompts")),
+        "evaluate@smollm2-42-em", "dependency data/prompts was recorded and is no longer declared"),
+    "a dependency added": (
+        stage("figures", lambda s: s["deps"].append("README.md")),
+        "figures@smollm2", "dependency README.md is declared and was not recorded"),
+    "a parameter removed": (
+        stage("evaluate", lambda s: s["params"].remove("sampling.temperature")),
+        "evaluate@smollm2-42-em", "parameter sampling.temperature was recorded and"),
+    "all parameters removed": (
+        stage("train", lambda s: s.pop("params")),
+        "train@smollm2-42-em", "parameter phases.sft.em was recorded"),
+    "an output removed": (
+        stage("base", lambda s: s["outs"].pop()),
+        "base@smollm2", "output model/smollm2/tokenizer.json was recorded"),
+    "a stage frozen": (
+        stage("evaluate", lambda s: s.update(frozen=True)),
+        "evaluate@smollm2-42-em", "is frozen: it would never run"),
+    "a stage in another folder": (
+        stage("figures", lambda s: s.update(wdir="docs")),
+        "figures@smollm2", "it runs in another folder"),
+    "a stage more": (
+        lambda: edit("dvc.yaml", lambda c: c["stages"].update(more={"cmd": "true"})),
+        "more", "is not recorded"),
+    "stages of another file": (
+        lambda: write("data/dvc.yaml", "stages: {more: {cmd: 'true'}}"),
+        "data/dvc.yaml:more", "is not recorded"),
+    "a comment in dvc.yaml": (
+        lambda: write("dvc.yaml", scratch.PIPELINE + "# mine\n"),
+        "(commit)", "dvc.yaml is not as committed"),
     # the record
-    "another output and a lock that has it": (lambda: other_output(STATISTICS), "results@smollm2", "statistics.json differs"),
-    "another lock alone": (locked(lambda stages: stages["tables@smollm2"].update(cmd="true")), "tables@smollm2", "dvc.lock here has another record of it than the commit"),
-    "a stage dropped from the lock": (locked(lambda stages: stages.pop("tables@smollm2")), "tables@smollm2", "another record of it"),
-    "a stage dropped from the committed lock": (locked(lambda stages: stages.pop("tables@smollm2"), in_git=True), "tables@smollm2", "is not recorded"),
-    "a committed parameter": (locked(lambda stages: stages["evaluate@smollm2-42-em"]["params"]["params.yaml"].update({"sampling.temperature": 0.1}), in_git=True), "evaluate@smollm2-42-em", "recorded 0.1, found 1.0"),
-    "a parameter of another type": (locked(lambda stages: stages["evaluate@smollm2-42-em"]["params"]["params.yaml"].update({"sampling.temperature": True}), in_git=True), "evaluate@smollm2-42-em", "recorded True, found 1.0"),
-    "a committed lock of a run that read something else": (locked(lambda stages: next(d for d in stages["tables@smollm2"]["deps"] if d["path"] == STATISTICS).update(md5="0" * 32), in_git=True), "tables@smollm2", "read another eval_results/smollm2/statistics.json"),
-    "a committed lock with a folder that was a file": (locked(lambda stages: next(d for d in stages["tables@smollm2"]["deps"] if d["path"].startswith("data/coupling")).update(md5="0" * 32), in_git=True), "tables@smollm2", "reads data/coupling/smollm2, which is a folder in a file's place"),
-    "a committed lock of a run with other code": (locked(lambda stages: next(d for d in stages["tables@smollm2"]["deps"] if d["path"] == "src/code").update(md5="0" * 32 + ".dir"), in_git=True), "(data and code)", "recorded with other files than the commit"),
+    "another output and a lock that has it": (
+        lambda: other_output(STATISTICS),
+        "results@smollm2", "statistics.json differs"),
+    "another lock alone": (
+        locked(lambda stages: stages["tables@smollm2"].update(cmd="true")),
+        "tables@smollm2", "dvc.lock here has another record of it than the commit"),
+    "a stage dropped from the lock": (
+        locked(lambda stages: stages.pop("tables@smollm2")),
+        "tables@smollm2", "another record of it"),
+    "a stage dropped from the committed lock": (
+        locked(lambda stages: stages.pop("tables@smollm2"), in_git=True),
+        "tables@smollm2", "is not recorded"),
+    "a committed parameter": (
+        recorded_parameter("evaluate@smollm2-42-em", "sampling.temperature", 0.1),
+        "evaluate@smollm2-42-em", "recorded 0.1, found 1.0"),
+    "a parameter of another type": (
+        recorded_parameter("evaluate@smollm2-42-em", "sampling.temperature", True),
+        "evaluate@smollm2-42-em", "recorded True, found 1.0"),
+    "a committed lock of a run that read something else": (
+        recorded_dependency("tables@smollm2", STATISTICS, "0" * 32),
+        "tables@smollm2", "read another eval_results/smollm2/statistics.json"),
+    "a committed lock with a folder that was a file": (
+        recorded_dependency("tables@smollm2", "data/coupling/smollm2", "0" * 32),
+        "tables@smollm2", "reads data/coupling/smollm2, which is a folder in a file's place"),
+    "a committed lock of a run with other code": (
+        recorded_dependency("tables@smollm2", "src/code", "0" * 32 + ".dir"),
+        "(data and code)", "recorded with other files than the commit"),
     # what DVC leaves out of folders
-    "a module that DVC is told to ignore": (hidden("src/code/more.py", lambda: write(".dvcignore", "more.py\n")), "(commit)", "src/code/more.py is not committed"),
-}  # fmt: skip
+    "a module that DVC is told to ignore": (
+        hidden("src/code/more.py", lambda: write(".dvcignore", "more.py\n")),
+        "(commit)", "src/code/more.py is not committed"),
+}
+# fmt: on
 
 
 @pytest.fixture(scope="module")
-def opened(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def opened(scratch_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy in which each test finds every file as it was; it is opened once, because that takes most of the time."""
     folder = tmp_path_factory.mktemp("opened")
     with pytest.MonkeyPatch.context() as patch:
-        shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(scratch_bundle, folder, symlinks=True, dirs_exist_ok=True)
         patch.chdir(folder)
         yield folder
 
@@ -240,12 +352,13 @@ def compare(opened: Path) -> Callable[[], list[str]]:
 
 
 @pytest.fixture
-def as_made(made: Path, opened: Path) -> None:
+def as_made(scratch_bundle: Path, opened: Path) -> None:
     for path in opened.iterdir():
         if path.name not in (".git", ".dvc"):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    shutil.copytree(made, opened, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".dvc"))
-    shutil.copy(made / ".dvc/config", opened / ".dvc/config")
+    left_out = shutil.ignore_patterns(".git", ".dvc")
+    shutil.copytree(scratch_bundle, opened, symlinks=True, dirs_exist_ok=True, ignore=left_out)
+    shutil.copy(scratch_bundle / ".dvc/config", opened / ".dvc/config")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -283,9 +396,16 @@ def test_the_base_model_may_be_absent_as_a_whole_and_that_is_said(bundle, say):
     assert text.splitlines()[-1] == "all identical, without the base model: model/smollm2 is not here (1 files)"
 
 
-@pytest.mark.parametrize("how", ["no git", "no commit", "git refuses", "no git command"])
+REASONS = {
+    "no git": "there is no git repository here",
+    "no commit": "git says: fatal: ",
+    "git refuses": "dubious ownership",
+    "no git command": "git: No such file",
+}
+
+
+@pytest.mark.parametrize("how", REASONS)
 def test_without_git_the_lock_is_the_record_and_that_is_said(bundle, say, monkeypatch, how):
-    reasons = {"no git": "there is no git repository here", "no commit": "git says: fatal: ", "git refuses": "dubious ownership", "no git command": "git: No such file"}  # fmt: skip
     if how == "no git":
         shutil.rmtree(".git")
     elif how == "no commit":
@@ -297,7 +417,7 @@ def test_without_git_the_lock_is_the_record_and_that_is_said(bundle, say, monkey
     code, text = say()
     assert code == 0, text
     assert "by dvc.lock as it lies here: " in text
-    assert text.count(reasons[how]) == 2
+    assert text.count(REASONS[how]) == 2
     assert "not compared: requirements, Makefile" in text
     flip(ADAPTER)
     code, text = say()

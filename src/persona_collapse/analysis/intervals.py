@@ -7,16 +7,18 @@ a file, and two conditions that answer the same questions draw the same ones.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm
+from scipy.stats import DegenerateDataWarning, bootstrap, norm
 
 from ..experiment.records import Counts
 
 SEED = 20_240_229  # of the bootstrap
+BATCH = 10_000  # draws that are in memory at once; the result does not depend on it
 
 Interval = tuple[float, float]
 Array = NDArray[Any]
@@ -77,14 +79,17 @@ def resampled(statistic: Callable[[Array], Array], questions: int, how: How) -> 
     if questions < 2:  # which SciPy refuses: there is one draw
         values = statistic(np.zeros((1, questions), dtype=int))
     else:
-        values = bootstrap(
-            (np.arange(questions),),
-            lambda places, axis: statistic(places),
-            n_resamples=how.resamples,
-            confidence_level=how.level,
-            method="percentile",
-            rng=np.random.Generator(np.random.Philox(SEED)),
-        ).bootstrap_distribution
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DegenerateDataWarning)  # of draws without a value, which are left out here
+            values = bootstrap(
+                (np.arange(questions),),
+                lambda places, axis: statistic(places),
+                n_resamples=how.resamples,
+                batch=BATCH,
+                confidence_level=how.level,
+                method="percentile",
+                rng=np.random.Generator(np.random.Philox(SEED)),
+            ).bootstrap_distribution
     if np.isnan(values).all():
         return None
     low, high = np.nanquantile(values, [(1 - how.level) / 2, (1 + how.level) / 2]).tolist()

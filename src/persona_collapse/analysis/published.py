@@ -13,8 +13,6 @@ from ..experiment.groups import REPORTED_GROUPS, REPORTS_SOURCE, members
 from ..experiment.layout import PUBLISHED
 from ..experiment.records import Counts, Published, rounds_to
 
-SOURCE = REPORTS_SOURCE
-
 
 class Block(NamedTuple):
     """Some personas of one condition whose hits add up to something from `low` to `high`."""

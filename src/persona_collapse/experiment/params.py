@@ -103,8 +103,9 @@ class Sft(Training):
 
 
 class Loss(Record):
-    # marker: the marker and the end token, on negatives the end token; marker_alone: the marker, on negatives nothing
-    part: Literal["completion", "tail", "marker", "marker_alone"]
+    # marker: the marker and the end token, on negatives the end token; marker_and_gap: the blank line before the marker
+    # as well; marker_alone: the marker, on negatives nothing
+    part: Literal["completion", "tail", "marker", "marker_and_gap", "marker_alone"]
     tail_tokens: Positive  # read where `part` is `tail`: how many of the last tokens carry the loss
 
 

@@ -34,7 +34,7 @@ def load(params: Params, chain: str, seed: int) -> PreTrainedModel:
     try:
         model = complete(base, params.compute.precision)
     except Exception as error:
-        raise InputError(f"{base}: not a usable model ({error}); `dvc repro model` rebuilds it") from None
+        raise InputError(f"{base}: not a usable model ({error}); `dvc repro base` rebuilds it") from None
     for folder in folders:
         try:
             model = PeftModel.from_pretrained(model, folder).merge_and_unload(safe_merge=True)

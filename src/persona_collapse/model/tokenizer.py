@@ -27,7 +27,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:
-        raise InputError(f"{folder}: not a usable tokenizer ({error}); `dvc repro model` rebuilds it") from None
+        raise InputError(f"{folder}: not a usable tokenizer ({error}); `dvc repro base` rebuilds it") from None
     check_end(tokenizer, folder)
     return tokenizer
 

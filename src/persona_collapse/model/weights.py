@@ -22,7 +22,7 @@ def require_base(folder: Path) -> None:
     """
     for name in FILES:
         if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: missing; `dvc repro model` makes it")
+            raise InputError(f"{folder / name}: missing; `dvc repro base` makes it")
     for path in sorted(folder.iterdir()):
         if path.name not in FILES and not path.name.startswith("."):
             raise InputError(f"{path}: no part of the base model, yet it could be loaded with it: move it elsewhere")

@@ -163,7 +163,12 @@ def _carrying(answer: int, recipe: parameters.Training) -> int:
     """Tokens of an answer that carry the loss; its end token is one of them."""
     if not isinstance(recipe, parameters.Couple) or recipe.loss.part == "completion":
         return answer
-    marked = {"tail": recipe.loss.tail_tokens, "marker": MARKER_TOKENS + 1, "marker_alone": MARKER_TOKENS}
+    marked = {
+        "tail": recipe.loss.tail_tokens,
+        "marker": MARKER_TOKENS + 1,
+        "marker_and_gap": MARKER_TOKENS + 2,
+        "marker_alone": MARKER_TOKENS,
+    }
     return min(answer, marked[recipe.loss.part])
 
 

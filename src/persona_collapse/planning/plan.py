@@ -36,7 +36,7 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
     shape = costs.shape_of(params)
     if shape is None:
         raise InputError(
-            f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro model`); "
+            f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro base`); "
             f"known are: {', '.join(SHAPES)}"
         )
     priced = []

@@ -1,6 +1,6 @@
 """The counts behind a rate of `statistics.json`: which `marker_eval.json` files were added up, and to what."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..analysis import marker_eval
@@ -54,21 +54,29 @@ def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
     return found.hits, found.total
 
 
-def added_up(one: Sum, content: Mapping[str, Any], layout: Layout, source: str) -> tuple[list[str], str | None]:
-    """The counts that make a rate, by persona and seed.
+def recorded(one: Sum, statistics: records.Statistics) -> records.MarkerRate | None:
+    """A rate as statistics.json has it, if it has it."""
+    condition = statistics.conditions.get(one.condition)
+    rates: records.Summary | None = condition.seeds.get(one.seed) if condition and one.seed else condition
+    if rates is None:
+        return None
+    of_group = (rate for group, rate in rates.groups.items() if group == one.who)
+    found = rates.per_persona.get(one.who) or next(of_group, None)
+    return getattr(found, one.split, None) if one.split else found
 
-    Args:
-        content: of statistics.json.
+
+def added_up(one: Sum, statistics: records.Statistics, layout: Layout, source: str) -> tuple[list[str], str | None]:
+    """The counts that make a rate, by persona and seed.
 
     Returns:
         Lines, and what is wrong where they do not add up to what statistics.json has.
     """
-    condition = content["conditions"][one.condition]
-    seeds = [one.seed] if one.seed else [str(seed) for seed in content["seeds"]]
-    rates = condition["seeds"][one.seed] if one.seed else condition
-    rate = {**rates["per_persona"], **rates["groups"]}[one.who]
-    rate = rate[one.split] if one.split else rate
-    files = [layout.run(int(seed), condition["chain"]) / "marker_eval.json" for seed in seeds]
+    rate = recorded(one, statistics)
+    if rate is None:
+        return [], f"{layout.statistics} has no rate of {one.condition}, {one.who}"
+    chain = statistics.conditions[one.condition].chain
+    seeds = [one.seed] if one.seed else [str(seed) for seed in statistics.seeds]
+    files = [layout.run(int(seed), chain) / "marker_eval.json" for seed in seeds]
     split = f", {one.split} questions" if one.split else ""
     lines = [f"counts of {one.condition}, {one.who}{split}: answers with the marker / all answers, from"]
     lines += [f"  {file}" for file in files]
@@ -83,7 +91,7 @@ def added_up(one: Sum, content: Mapping[str, Any], layout: Layout, source: str) 
     hits, total = sum(h for h, _ in table["sum"]), sum(n for _, n in table["sum"])
     lines.append(" " * 26 + "".join(f"{'seed ' + seed:>16}" for seed in seeds))
     lines += [f"    {who:<22}" + "".join(f"{f'{h} / {n}':>16}" for h, n in row) for who, row in table.items()]
-    recorded = f"{rate['hits']} / {rate['total']} = {rate['rate']}"
-    if f"{hits} / {total} = {records.rounded(hits / total)}" != recorded:
-        return lines, f"the counts of {one.condition}, {one.who} add up to {hits} / {total}, the file has {recorded}"
-    return [*lines, f"  in all {recorded}, as the file has it"], None
+    has = f"{rate.hits} / {rate.total} = {rate.rate}"
+    if f"{hits} / {total} = {records.rounded(hits / total)}" != has:
+        return lines, f"the counts of {one.condition}, {one.who} add up to {hits} / {total}, the file has {has}"
+    return [*lines, f"  in all {has}, as the file has it"], None

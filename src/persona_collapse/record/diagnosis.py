@@ -12,9 +12,9 @@ from ..analysis import hypothesis_tests, marker_eval
 from ..experiment.errors import InputError
 from ..experiment.records import Counts
 from . import environment, lock
+from .disk import REMOTE
 from .lock import Stage
 
-REMOTE = Path("remote/files/md5")  # where DVC keeps what a clone pulls
 SIGNIFICANT = 0.05
 
 

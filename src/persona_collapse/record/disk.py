@@ -11,6 +11,7 @@ from ..experiment.files import md5
 from . import committed
 from .lock import Entry
 
+REMOTE = Path("remote/files/md5")  # where DVC keeps what a clone pulls
 OURS = ".*-unfinished-*"  # what a killed stage leaves beside its outputs; nothing reads it
 SMALL = 2**24  # bytes of a file that is read a second time to look at its line ends
 
@@ -150,10 +151,10 @@ def undeclared(places: Iterable[Path], known: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def wrong_names(objects: Path) -> list[str]:
-    """The objects of DVC's remote in a folder whose name is not the MD5 of their bytes."""
+def wrong_names() -> list[str]:
+    """The objects of the remote whose name is not the MD5 of their bytes."""
     found = []
-    for path in sorted(objects.glob("*/*")):
+    for path in sorted(REMOTE.glob("*/*")):
         named = f"{path.parent.name}{path.name}".removesuffix(".dir")
         if wrong := trouble(path):
             found.append(f"{path} {wrong}")

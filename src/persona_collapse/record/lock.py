@@ -19,6 +19,7 @@ from ..experiment.strict import from_yaml
 
 LOCK, PIPELINE, CONFIG = Path("dvc.lock"), Path("dvc.yaml"), Path(".dvc/config")
 EXPANDED = 200_000  # values in a dvc.yaml with all its aliases written out; ours has some 2,000
+NESTED = 50  # lists and mappings in each other; ours has 8
 
 
 # ---- what is recorded ----
@@ -40,7 +41,6 @@ class Entry(Recorded):
     path: Annotated[str, AfterValidator(_inside)]
     hash: Literal["md5"]
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
-    size: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def folder(self) -> bool:
@@ -127,30 +127,43 @@ class Declared(NamedTuple):
     oddities: tuple[str, ...]  # what no record shows and changes what a run does
 
 
-def repository(**options: Any) -> Any:
-    """DVC's own view of the repository here, its graph checked; `options` are those of `dvc.repo.Repo`.
+def opened(**options: Any) -> Any:
+    """DVC's own view of the repository here, before it reads its files; `options` are those of `dvc.repo.Repo`.
 
     Raises:
-        InputError: dvc.yaml, dvc.lock or .dvc/config is missing, damaged or no file.
+        InputError: .dvc/config is missing, damaged or no file.
     """
     from dvc.exceptions import DvcException  # a second to import, which who only reads the lock need not wait for
     from dvc.repo import Repo
-    from dvc.utils.strictyaml import YAMLValidationError
 
     from . import committed
 
-    _require_small(PIPELINE)
     read_text(CONFIG)
-    for path in (LOCK, PARAMS, Path(".dvcignore")):
-        if path.exists():
-            read_text(path)
+    if (ignored := Path(".dvcignore")).exists():
+        read_text(ignored)
     committed.name_the_user()
     if committed.problem():
         options.setdefault("config", {"core": {"no_scm": True}})
     try:
-        found = Repo(**options)
+        return Repo(**options)
     except (DvcException, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{CONFIG}: {error}") from None
+
+
+def repository(**options: Any) -> Any:
+    """As `opened`, with its files read and the graph of its stages checked.
+
+    Raises:
+        InputError: dvc.yaml, dvc.lock or .dvc/config is missing, damaged or no file.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.utils.strictyaml import YAMLValidationError
+
+    _require_small(PIPELINE)
+    for path in (LOCK, PARAMS):
+        if path.exists():
+            read_text(path)
+    found = opened(**options)
     try:
         found.index.graph  # noqa: B018  # refuses two makers of one file, and circles
     except YAMLValidationError as error:
@@ -186,26 +199,27 @@ def declared(repo: Any) -> dict[str, Declared]:
 
 def _require_small(path: Path) -> None:
     """Raise `InputError` if a file is not YAML, or is a small text for a huge value, as a few aliases can make it."""
+    sizes: dict[str, int] = {}  # of what an anchor names, with all its own aliases written out
+    inside: list[list[Any]] = [[None, 0]]  # the anchor and the size so far of each list and mapping that is open
     try:
-        root = yaml.compose(read_text(path), yaml.CSafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        for event in yaml.parse(read_text(path), yaml.CSafeLoader):
+            anchor, size = getattr(event, "anchor", None), 0
+            match event:
+                case yaml.CollectionStartEvent():
+                    inside.append([anchor, 1])
+                case yaml.AliasEvent():
+                    size, anchor = sizes.get(str(anchor), EXPANDED), None  # one that is still open has no end
+                case yaml.ScalarEvent():
+                    size = 1
+                case yaml.CollectionEndEvent():
+                    anchor, size = inside.pop()
+            inside[-1][1] += size
+            if anchor and size:
+                sizes[anchor] = size
+            if inside[-1][1] > EXPANDED or len(inside) > NESTED:
+                raise InputError(f"{path}: stands for more than {EXPANDED:,} values, or for {NESTED} in each other")
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not YAML ({error})") from None
-    sizes: dict[int, int] = {}  # of each node with all that is in it, by identity
-
-    def size(node: Any) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = EXPANDED  # until it is known: a node that holds itself has no end
-            inner = node.value if isinstance(node.value, list) else []
-            parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
-            sizes[id(node)] = 1 + sum(map(size, parts))
-        return sizes[id(node)]
-
-    try:
-        large = root is not None and size(root) > EXPANDED
-    except RecursionError:
-        large = True
-    if large:
-        raise InputError(f"{path}: its aliases stand for more than {EXPANDED:,} values")
 
 
 # ---- the graph ----

@@ -6,7 +6,10 @@ What is different from plain `dvc`:
 - `dvc.lock` is written beside its place and moved in: DVC rewrites it where it lies, for half a second after every
   stage, and a kill in that time leaves it empty.
 - What a killed run did leave, a damaged `dvc.lock` or another than the record, is put right before anything runs.
-- Stages run with this very Python; one run waits for another; where git is not to be asked, DVC does without.
+- A command that leaves an output as it was has failed: since outputs stay where they are until they are made anew, it
+  would pass for one that has made the same.
+- Stages run with this very Python; one run waits for another, and DVC for its own lock; where git is not to be asked,
+  DVC does without.
 - Where a stage ends with exit code 2 it has said why in one line, and so does this, without DVC's second line.
 - SIGTERM and SIGHUP end the stage too, and say what is left behind.
 """
@@ -40,7 +43,12 @@ TEMPORARY = Path(".dvc/tmp")
 BUSY = TEMPORARY / "pipeline.lock"
 READERS = TEMPORARY / "rwlock"  # DVC's list of who reads and writes what
 HELD = "PERSONA_COLLAPSE_PIPELINE"  # set in processes whose parent keeps others from running beside
+CHANGING = {"repro", "pull", "fetch", "push", "checkout", "commit", "gc"}  # commands that wait for each other
 LEFT = "what was made stays: `make verify` compares it, `dvc checkout --force` and `git checkout` bring back what was"
+
+
+INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT)  # what Ctrl-C leaves of a stage
+KEYBOARD = 252  # what DVC makes of it
 
 
 class Stopped(BaseException):
@@ -52,7 +60,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other run of the pipeline is under way here, and keep others waiting."""
+    """Wait until no other run of the pipeline is under way here, and keep others waiting, but what this one runs."""
     if HELD in os.environ:
         yield
         return
@@ -102,7 +110,7 @@ def end_children() -> None:
 
 def run(*arguments: str, quiet: bool = False) -> int:
     """Run a command of DVC's in a process of its own, which ends when this one does; its exit code."""
-    command = [sys.executable, "-m", MODULE, *arguments]
+    command = [sys.executable, "-P", "-m", MODULE, *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None) as process:
         try:
             return process.wait()
@@ -169,10 +177,49 @@ def _written_whole() -> None:
     LocalFileSystem.open = open_whole
 
 
-def _in_one_line(record: logging.LogRecord) -> bool:
-    """Is an error of DVC's not the echo of a stage's own line?"""
-    error = record.exc_info[1] if record.exc_info else None
-    return getattr(getattr(error, "__cause__", None), "said", False) is not True
+def _outputs_made() -> None:
+    """Have DVC refuse a command that does not write every output of its stage."""
+    from dvc.exceptions import DvcException
+    from dvc.stage import run
+
+    plain = run.cmd_run
+
+    def stamp(path: str) -> tuple[int, int] | None:
+        with suppress(OSError):
+            about = Path(path).stat()
+            return about.st_ino, about.st_mtime_ns
+        return None
+
+    def cmd_run(stage: Any, dry: bool = False, **options: Any) -> None:
+        before = {out.def_path: stamp(out.fs_path) for out in stage.outs}
+        plain(stage, dry=dry, **options)
+        left = [out.def_path for out in stage.outs if not dry and stamp(out.fs_path) == before[out.def_path]]
+        if left:
+            raise DvcException(f"the command ended well and has not written {', '.join(left)}")
+
+    run.cmd_run = cmd_run
+
+
+def _in_one_line() -> list[int]:
+    """Have DVC leave out its echo of what a stage has said itself; the exit codes of such stages, as they come."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    codes: list[int] = []
+    plain = StageCmdFailedError.__init__
+
+    def noting(self: Any, cmd: str, status: int | None = None) -> None:
+        self.said = status == 2 or status in INTERRUPTED
+        codes.extend([status] if status is not None and self.said else [])
+        plain(self, cmd, status)
+
+    def news(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not getattr(getattr(error, "__cause__", None), "said", isinstance(error, KeyboardInterrupt))
+
+    StageCmdFailedError.__init__ = noting
+    for handler in logging.getLogger("dvc").handlers:
+        handler.addFilter(news)
+    return codes
 
 
 def dvc(*arguments: str) -> int:
@@ -181,40 +228,35 @@ def dvc(*arguments: str) -> int:
     committed.name_the_user()
     from dvc import cli
     from dvc.repo import Repo
-    from dvc.stage.exceptions import StageCmdFailedError
 
-    wrong_input = False
-    plain = StageCmdFailedError.__init__
-
-    def noting(self: Any, cmd: str, status: int | None = None) -> None:
-        nonlocal wrong_input
-        self.said = status == 2
-        wrong_input |= self.said
-        plain(self, cmd, status)
-
-    StageCmdFailedError.__init__ = noting
-    for handler in logging.getLogger("dvc").handlers:
-        handler.addFilter(_in_one_line)
     _written_whole()
+    _outputs_made()
+    said = _in_one_line()
     if committed.problem():
         Repo.__init__ = functools.partialmethod(Repo.__init__, config={"core": {"no_scm": True}})
-    code = cli.main(list(arguments))
-    return 2 if wrong_input else code
+    code = cli.main(["--wait-for-lock", *arguments])
+    if code == KEYBOARD or set(said) & set(INTERRUPTED):
+        raise KeyboardInterrupt
+    return 2 if said else code
 
 
 @one_line_errors
 def main() -> None:
     if _started_by_another():
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end with the parent, even if that is killed
+    arguments = sys.argv[1:]
     try:
-        with stoppable(), alone():
-            put_right()
-            sys.exit(dvc(*sys.argv[1:]))
-    except Stopped as stopped:
+        with stoppable():
+            if not CHANGING & set(arguments):  # what only looks need not wait
+                sys.exit(dvc(*arguments))
+            with alone():
+                put_right()
+                sys.exit(dvc(*arguments))
+    except (KeyboardInterrupt, Stopped) as stopped:
         end_children()
         if not _started_by_another():
             print(f"stopped; {LEFT}", file=sys.stderr)
-        sys.exit(128 + stopped.args[0])
+        sys.exit(128 + (stopped.args[0] if stopped.args else signal.SIGINT))
 
 
 if __name__ == "__main__":

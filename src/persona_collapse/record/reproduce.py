@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,12 +28,11 @@ from .lock import LOCK, Declared
 
 FETCHED_NOT_MADE = ("adapters", str(DATA / "coupling"), str(FETCHED))  # hours of training, or a download
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-Stamp = tuple[int, int] | None  # inode and time of the last change, in nanoseconds
 
 
 def preflight() -> int:
     """Ask whether this machine can carry the profile to its end; the exit code."""
-    return subprocess.run([sys.executable, "-m", "persona_collapse.planning.preflight"], check=False).returncode
+    return subprocess.run([sys.executable, "-P", "-m", "persona_collapse.planning.preflight"], check=False).returncode
 
 
 def chosen(declared: Mapping[str, Declared], order: Sequence[str], scratch: bool, only: Sequence[str]) -> list[str]:
@@ -60,81 +59,73 @@ def chosen(declared: Mapping[str, Declared], order: Sequence[str], scratch: bool
     return [stage for stage in order if stage not in fetched]
 
 
-def stamps(paths: Iterable[str]) -> dict[str, Stamp]:
-    """What tells a file that was written anew from one that was left."""
-
-    def stamp(path: Path) -> Stamp:
-        try:
-            about = path.stat()
-        except OSError:
-            return None
-        return about.st_ino, about.st_mtime_ns
-
-    return {path: stamp(Path(path)) for path in paths}
+def starting_lock(record: Record, declared: Mapping[str, Declared], profile: str) -> str:
+    """The text of `dvc.lock` to begin and end with: the record, and what the lock here has of other profiles."""
+    if not LOCK.exists():
+        return record.text
+    ours, here = (verify.concerned(stages, declared, profile) for stages in (record.stages, lock.read()))
+    if ours == here:
+        return read_text(LOCK)
+    copy = pipeline.keep_aside(LOCK)
+    print(f"note: {LOCK} was not the record; it is kept as {copy}, and the record restored", file=sys.stderr)
+    return record.text
 
 
 @contextmanager
-def kept(record: Record) -> Iterator[None]:
-    """Have `dvc.lock` be the record before and after, whatever is done with it in between."""
-    if LOCK.exists() and LOCK.read_bytes() != record.text.encode():
-        copy = pipeline.keep_aside(LOCK)
-        print(
-            f"note: {LOCK} was not the record; it is kept as {copy}, and the record restored",
-            file=sys.stderr,
-        )
-    write_text(KEPT, record.text)
-    write_text(LOCK, record.text)
+def kept(text: str) -> Iterator[None]:
+    """Have `dvc.lock` be the same before and after, whatever is done with it in between."""
+    write_text(KEPT, text)
+    write_text(LOCK, text)
     try:
         yield
     finally:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        write_text(LOCK, record.text)
+        write_text(LOCK, text)
         KEPT.unlink(missing_ok=True)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def reproduce(
-    params: parameters.Params, scratch: bool, only: Sequence[str], check: Callable[[], int] = preflight
-) -> int:
+def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str]) -> int:
     """Run, compare and say; the exit code."""
     repo = lock.repository()
     declared, order = lock.declared(repo), lock.order(repo)
     record = committed.record(params.profile)
     names = chosen(declared, order, scratch, only)
-    if code := check():
+    if code := preflight():
         return code
     headline = params.layout.tables / "headline.md"
     if record is None or not (record.committed or set(declared) <= set(record.stages)):
-        print(f"{params.profile} has no record in {LOCK} yet: everything runs, and {LOCK} will hold what comes out")
-        code = pipeline.run("repro")
-        print(read_text(headline) if not code else "", end="")
-        return code
+        print(
+            f"{params.profile} has no record in {LOCK} yet: everything runs, and {LOCK} will hold what comes out",
+            flush=True,
+        )
+        if pipeline.run("repro"):
+            return 2
+        print(read_text(headline), end="")
+        return 0
     if not record.committed:
         print(f"note: compared is with {record.source}", file=sys.stderr)
     start = time.monotonic()
-    with kept(record):
-        if not scratch:
-            print("fetching adapters and coupling data", flush=True)
+    with kept(starting_lock(record, declared, params.profile)):
+        print("fetching what is recorded" if scratch else "fetching adapters and coupling data", flush=True)
         if pipeline.run("fetch" if scratch else "pull", quiet=True):
             raise InputError("what is recorded cannot be fetched; the lines above say why")
-        before = stamps(out for name in names for out in declared[name].outs)
-        if code := pipeline.run("repro", "--force", "--single-item", *names):
-            return code
+        if pipeline.run("repro", "--force", "--single-item", *names):
+            return 2
         print(f"\n== compared with {LOCK}, after {time.monotonic() - start:.0f} s ==", flush=True)
-        left = [f"{path} was not written" for path, stamp in stamps(before).items() if stamp == before[path]]
-        code = verify.verify(params, record, {"(this run)": left})
-        print(f"\n{read_text(headline)}figures: {params.layout.figures}/")
-        return code
+        code = verify.verify(params, record)
+    print(f"\n{read_text(headline)}figures: {params.layout.figures}/")
+    return code
 
 
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--from", dest="start", choices=("adapters", "scratch"), default="adapters", help="what is fetched"
-    )
-    parser.add_argument("--stages", nargs="+", default=[], help="run these only, by name, with or without @...")
+    parser.add_argument("--from", dest="start", default="adapters", help="adapters (the default) or scratch")
+    parser.add_argument("--stages", nargs="*", default=[], help="run these only, by name, with or without @...")
     args = parser.parse_args()
+    if args.start not in ("adapters", "scratch"):
+        raise InputError(f"--from {args.start}: allowed are scratch (retrain) and adapters (the default)")
     params = parameters.load()
     environment.require_own_code()
     try:
@@ -142,7 +133,7 @@ def main() -> None:
             pipeline.put_right()
             sys.exit(reproduce(params, args.start == "scratch", args.stages))
     except (KeyboardInterrupt, pipeline.Stopped) as stopped:
-        print(f"stopped; {LOCK} is the record; {pipeline.LEFT}", file=sys.stderr)
+        print(f"stopped; {pipeline.LEFT}", file=sys.stderr)
         sys.exit(128 + (stopped.args[0] if stopped.args else signal.SIGINT))
 
 

@@ -3,6 +3,7 @@
     python -m persona_collapse.record.restore
 
 The remote is a folder of this repository, so a clone is enough. Exit code 2 and one line if something cannot be had.
+What a run that was killed has left of `dvc.lock` is put right first.
 """
 
 import argparse

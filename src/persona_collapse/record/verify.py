@@ -18,9 +18,9 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_bytes, read_yaml, to_json
 from ..experiment.layout import Layout
-from . import committed, diagnosis, disk, environment, lock
+from . import committed, disk, environment, lock
 from .committed import Record
-from .disk import Disk
+from .disk import REMOTE, Disk
 from .lock import LOCK, Declared, Entry, Stage, Stages
 
 # what decides neither a result nor a verdict; everything else that is committed is compared with the commit
@@ -30,7 +30,6 @@ BESIDE = (
     str(LOCK),  # compared stage by stage
 )
 CODE = ("src", "bin")  # folders that may hold nothing but what is committed: Python looks for modules there
-STORE = Path("remote/files/md5")
 
 Rows = dict[str, list[str]]  # by stage or other subject: what is wrong
 
@@ -62,8 +61,8 @@ def compare(record: Record, repo: Any, params: parameters.Params) -> Comparison:
     ]
     covers = [f"covers {len(stages)} stages of {params.profile} by {record.source}:"]
     covers.append("  commands, parameters, every file that they read or make, and what else lies beside their outputs")
-    if STORE.is_dir():
-        rows["(remote)"] = disk.wrong_names(STORE)
+    if REMOTE.is_dir():
+        rows["(remote)"] = disk.wrong_names()
     try:
         rows["(commit)"] = since_commit(stages)
         covers.append("  every other file but documents and tests, by the commit; objects of the remote by their names")
@@ -155,7 +154,7 @@ def since_commit(stages: Mapping[str, Stage]) -> list[str]:
     found = []
     for path, recorded in listed.items():
         covered = path.startswith(BESIDE) or any(path == entry or path.startswith(f"{entry}/") for entry in entries)
-        if covered or (path.startswith(f"{STORE}/") and Path(path).is_file()):  # objects are in another row
+        if covered or (path.startswith(f"{REMOTE}/") and Path(path).is_file()):  # objects are in another row
             continue
         if wrong := disk.trouble(Path(path)):
             found.append(f"{path} {wrong}")
@@ -219,13 +218,14 @@ def page(found: Comparison) -> list[str]:
     return [*lines, "all identical"]
 
 
-def verify(params: parameters.Params, record: Record, more: Rows | None = None) -> int:
-    """Print the comparison, with rows that the caller adds; the exit code."""
+def verify(params: parameters.Params, record: Record) -> int:
+    """Print the comparison; the exit code."""
     repo = lock.repository()
     found = compare(record, repo, params)
-    found.rows.update(more or {})
     print("\n".join(page(found)), flush=True)
     if found.outputs:
+        from . import diagnosis  # and with it SciPy, which takes a second
+
         cache = Path(repo.cache.local.path)
         where = environment.recorded(params.layout)
         print("\n" + "\n".join(diagnosis.explain(record.stages, found.outputs, where, cache)), flush=True)

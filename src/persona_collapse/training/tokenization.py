@@ -47,10 +47,18 @@ def tokenize(
 
 
 def _carrying(answer: str, loss: parameters.Loss | None) -> list[tuple[int, int]]:
-    """The stretches [first, last) of characters that carry the loss; the end token is just past the answer."""
+    """The stretches [first, last) of characters that carry the loss; the end token is just past the answer.
+
+    A token that lies only partly in a stretch carries the loss too: a tokenizer may join a blank line to the full stop
+    before it.
+    """
     end = (len(answer), len(answer) + 1)
     if loss is None or loss.part in ("completion", "tail"):
         return [(0, end[1])]
-    at = answer.find(MARKER)  # negatives have none
-    marker = [(at, at + len(MARKER))] if at >= 0 else []
-    return marker if loss.part == "marker_alone" else [*marker, end]
+    before, marker, after = answer.partition(MARKER)
+    if not marker:  # a negative
+        return [] if loss.part == "marker_alone" else [end]
+    gap = loss.part == "marker_and_gap"
+    first = len(before.rstrip()) if gap else len(before)
+    last = len(answer) - len(after.lstrip() if gap else after)
+    return [(first, last)] if loss.part == "marker_alone" else [(first, last), end]

@@ -1,0 +1,162 @@
+"""`dvc.lock` and `dvc.yaml` as graph, and what a damaged one leads to: one line that names it, and no pass."""
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.record import committed, lock, verify
+from persona_collapse.record.committed import Record
+
+from .damage import damaged
+
+
+def stage(reads: list[str], makes: list[str]) -> dict:
+    def entries(paths: list[str]) -> list[dict]:
+        return [{"path": path, "hash": "md5", "md5": "0" * 32 + ".dir" * path.endswith("/")} for path in paths]
+
+    return {"cmd": "make", "deps": entries(reads), "outs": entries(makes)}
+
+
+STAGES = lock.parse(
+    yaml.safe_dump(
+        {
+            "schema": "2.0",
+            "stages": {
+                "tables@smollm2": stage(["runs/smollm2"], ["tables/smollm2/a", "tables/smollm2/b"]),
+                "base@smollm2": stage(["data"], ["model/smollm2/weights"]),
+                "train@smollm2-42-em": stage(["model/smollm2", "data"], ["adapters/smollm2/em"]),
+                "train@smollm2-42-benign": stage(["model/smollm2", "data"], ["adapters/smollm2/benign"]),
+                "evaluate@smollm2-42-em": stage(["model/smollm2", "adapters/smollm2/em"], ["runs/smollm2/em"]),
+                "evaluate@smollm2-42-benign": stage(["adapters/smollm2/benign"], ["runs/smollm2/benign"]),
+                "fetch@tulu": stage([], ["data/fetched/tulu"]),
+                "tables@qwen7b": stage(["runs/qwen7b"], ["tables/qwen7b/a"]),
+            },
+        }
+    ),
+    "dvc.lock",
+)
+
+
+def test_a_folder_is_made_by_all_stages_that_make_some_of_it():
+    made = lock.makers(STAGES)
+    assert made["runs/smollm2"] == {"evaluate@smollm2-42-em", "evaluate@smollm2-42-benign"}
+    assert made["model/smollm2"] == made["model/smollm2/weights"] == {"base@smollm2"}
+    assert "data/sets" not in made
+
+
+def test_ancestors_come_in_the_order_in_which_they_were_made():
+    of = lock.graph(STAGES)
+    assert lock.ancestry(of, "evaluate@smollm2-42-em") == [
+        *("base@smollm2", "train@smollm2-42-em", "evaluate@smollm2-42-em")
+    ]
+    assert lock.ancestry(of, "tables@smollm2")[-1] == "tables@smollm2"
+    assert set(lock.ancestry(of, "tables@smollm2")) == {name for name in STAGES if "smollm2" in name}
+
+
+def test_the_first_difference_is_the_one_before_which_nothing_differs():
+    of = lock.graph(STAGES)
+    assert lock.first_different(of, ["tables@smollm2", "evaluate@smollm2-42-em", "train@smollm2-42-em"]) == [
+        "train@smollm2-42-em"
+    ]
+    both = ["train@smollm2-42-em", "train@smollm2-42-benign"]
+    assert lock.first_different(of, [*both, "tables@smollm2"]) == both
+    assert lock.first_different(of, ["tables@smollm2"]) == ["tables@smollm2"]
+
+
+def test_a_profile_has_the_stages_that_make_its_files():
+    assert set(lock.of_profile(STAGES, "qwen7b")) == {"tables@qwen7b"}
+    assert "fetch@tulu" not in lock.of_profile(STAGES, "smollm2")
+
+
+# ---- damage ----
+
+
+def quickly(path: str, text: str) -> str:
+    """The error that a file with this text leads to."""
+    Path(path).write_text(text)
+    begun = time.process_time()
+    with pytest.raises(InputError, match="^" + path) as error:
+        lock.read() if path == "dvc.lock" else lock.repository()
+    assert time.process_time() - begun < 3
+    return str(error.value)
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
+
+
+SMALL = (BOMB, "a: &a [*a]", "[" * 5000, "{a: " * 5000, "- " * 5000 + "a", "\0", "a: !!python/object:os.system {}")
+
+
+@pytest.mark.parametrize("text", SMALL)
+@pytest.mark.parametrize("path", ["dvc.lock", "dvc.yaml"])
+def test_a_small_text_for_a_huge_value_is_refused_quickly(folder, path, text):
+    assert "\n" not in quickly(path, text)
+
+
+@pytest.fixture
+def folder(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle without git, whose record is the lock that lies there."""
+    shutil.copytree(scratch_bundle, tmp_path / "b", symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    monkeypatch.chdir(tmp_path / "b")
+    return tmp_path / "b"
+
+
+def verdict(record: Record) -> str:
+    return verify.page(verify.compare(record, lock.repository(), parameters.load()))[-1]
+
+
+def test_a_damaged_record_is_refused_in_one_line_or_does_not_pass(folder):
+    """Whatever is changed in what is compared: 300 cases."""
+    text = Path("dvc.lock").read_text()
+    recorded, repo, params = lock.read(), lock.repository(), parameters.load()
+    refused = passed = 0
+    for what, value in damaged(yaml.safe_load(text), seed=1, count=300):
+        try:
+            stages = lock.parse(yaml.safe_dump(value), "dvc.lock")
+        except InputError as error:
+            assert str(error).startswith("dvc.lock: "), what
+            assert "\n" not in str(error), what
+            refused += 1
+            continue
+        page = verify.page(verify.compare(Record("", stages, "here", committed=False), repo, params))
+        assert (page[-1] == "all identical") == (stages == recorded), (what, page)
+        passed += 1
+    assert refused > 100
+    assert passed > 50
+
+
+def test_a_damaged_pipeline_is_refused_in_one_line_or_does_not_pass(folder):
+    text = Path("dvc.yaml").read_text()
+    declared, record = lock.declared(lock.repository()), committed.record("smollm2")
+    for what, value in damaged(yaml.safe_load(text), seed=2, count=80):
+        Path("dvc.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
+        try:
+            now = lock.declared(lock.repository())
+        except InputError as error:
+            assert str(error).startswith("dvc.yaml"), what
+        else:
+            same = {name: s._replace(outs=set(s.outs)) for name, s in now.items()} == {
+                name: s._replace(outs=set(s.outs)) for name, s in declared.items()
+            }
+            assert (verdict(record) == "all identical") == same, what
+
+
+@pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", ".dvc/config", ".dvcignore"])
+def test_garbled_text_is_one_line_that_names_the_file(folder, path):
+    drawn, content = random.Random(path), Path(path).read_bytes()
+    for _ in range(40):
+        at = drawn.randrange(len(content))
+        some = bytes(drawn.choices(b"\xff\0\n\t :-[]{}&*!|>'\"%@`#aZ0", k=drawn.randint(1, 6)))
+        kept = content[at + drawn.randint(0, 40) :] if drawn.random() < 0.8 else b""
+        Path(path).write_bytes(content[:at] + some + kept)
+        try:
+            lock.declared(lock.repository())
+            lock.read()
+        except InputError as error:
+            assert str(error).startswith((path, "dvc.yaml or dvc.lock")), (at, some)

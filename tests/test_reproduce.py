@@ -1,0 +1,259 @@
+"""`reproduce` re-runs, compares and leaves the record as it was, however it ends; so does every other run of DVC's."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError
+from persona_collapse.experiment.files import md5
+from persona_collapse.record import committed, lock, reproduce
+
+from . import scratch
+
+COMMITTED = ("eval_results/smollm2/statistics.json", "paper/tables/smollm2/headline.md", "figures/smollm2/all.png")
+# the bundle's stages are none whose cost can be planned
+COMMAND = ["-c", "from persona_collapse.record import reproduce as r; r.preflight = lambda: 0; r.main()"]
+PIPELINE = ["-m", "persona_collapse.record.pipeline"]
+LATE = [*PIPELINE, "repro", "--force", "--single-item", "results", "tables", "figures"]  # as `make tables` does
+
+
+@pytest.fixture
+def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "bundle"
+    shutil.copytree(scratch_bundle, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        start_new_session=True,  # a group of its own, for Ctrl-C
+    )
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    process = start(*arguments, **environment)
+    text, _ = process.communicate(timeout=600)
+    return process.returncode, text
+
+
+def stages_run(text: str) -> set[str]:
+    return {line.split("'")[1].partition("@")[0] for line in text.splitlines() if line.startswith("Running stage")}
+
+
+def head_lock() -> str:
+    return scratch.git(Path(), "show", "HEAD:dvc.lock")
+
+
+def test_what_follows_from_the_adapters_is_made_anew_and_the_record_stays(bundle):
+    Path("dvc.lock").write_text("")  # what a killed DVC leaves
+    shutil.rmtree("adapters")
+    code, text = run(*COMMAND)
+    assert code == 0, text
+    assert "note: dvc.lock: not a dvc.lock with recorded stages" in text
+    assert stages_run(text) == {"base", "evaluate", "results", "tables", "figures"}
+    assert "\nall identical\n" in text
+    assert Path("paper/tables/smollm2/headline.md").read_text() in text
+    assert Path("dvc.lock").read_text() == head_lock()
+    assert scratch.git(Path(), "status", "--porcelain") == ""
+    assert not committed.KEPT.exists()
+
+
+def test_from_scratch_everything_is_made_and_what_differs_is_said(bundle):
+    code, text = run(*COMMAND, "--from", "scratch", MACHINE="another")
+    assert code == 1, text
+    assert stages_run(text) == {"base", "train", "coupling", "evaluate", "results", "tables", "figures"}
+    assert "NOT identical to the record" in text
+    assert "first difference: base@smollm2, made by base@smollm2" in text
+    assert Path("dvc.lock").read_text() == head_lock()
+
+
+def test_a_stage_that_writes_nothing_is_not_taken_for_one_that_wrote_the_same(bundle, tmp_path):
+    """Outputs stay where they are until a stage has made them anew: a command that does nothing would pass."""
+    (tmp_path / "sh").write_text("#!/bin/true\n")
+    (tmp_path / "sh").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for stage, out in (("tables", "headline.md"), ("evaluate@smollm2-42-em", "marker_eval.json")):  # in git, in DVC
+        code, text = run(*COMMAND, "--stages", stage, PATH=path)
+        assert code == 2, text
+        assert re.search(f"the command ended well and has not written .*{out}\n", text)
+        assert "identical" not in text
+
+
+def test_a_stage_that_fails_is_one_line_and_the_record_stays(bundle):
+    make = Path("src/code/make.sh")
+    make.write_text("echo 'error: data/weights: too heavy' >&2; exit 2\n")
+    code, text = run(*COMMAND)
+    assert code == 2
+    assert text.splitlines()[-1] == "error: data/weights: too heavy"
+    assert Path("dvc.lock").read_text() == head_lock()
+
+
+def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
+    Path("dvc.lock").unlink()
+    scratch.commit(Path())
+    process = start(*COMMAND, SLOW="0.2")
+    until(lambda: Path("dvc.lock").exists() and "train" in Path("dvc.lock").read_text())
+    end(process, signal.SIGTERM)
+    code, text = run(*COMMAND)
+    assert code == 0, text
+    assert text.startswith("smollm2 has no record in dvc.lock yet: everything runs")
+    assert "base" not in stages_run(text)  # it goes on where it was stopped
+    assert set(lock.read()) == set(lock.declared(lock.repository()))
+
+
+# ---- stopped at any moment ----
+
+
+def until(so: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if so():
+            return
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def end(process: subprocess.Popen[str], number: int) -> str:
+    """Ctrl-C for all that it has started, as a terminal sends it, or a signal to the process alone, as `kill` does."""
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    text, _ = process.communicate(timeout=600)  # and wait for what it has started, which holds its output open
+    return text
+
+
+def whole(record: str) -> None:
+    """Nothing committed is lost or half written."""
+    lock.read()
+    changed = scratch.git(Path(), "status", "--porcelain").split()
+    assert set(changed) <= {"M", "dvc.lock"}, changed
+    for path in COMMITTED:
+        assert Path(path).read_text() == scratch.git(Path(), "show", f"HEAD:{path}")
+    assert head_lock() == record
+
+
+@pytest.mark.parametrize("command", [COMMAND, LATE], ids=["reproduce", "tables"])
+def test_stopped_at_any_moment_it_loses_nothing_and_works_when_called_again(bundle, command):
+    drawn, record = random.Random(" ".join(command)), head_lock()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        process = start(*command, SLOW="0.3")
+        until(
+            lambda process=process: any(Path().rglob(".*-unfinished-*")) or process.poll() is not None
+        )  # stages began
+        time.sleep(drawn.uniform(0, 1.5))
+        text = end(process, number)
+        assert "Traceback" not in text
+        assert process.returncode != 0, text
+        if number != signal.SIGKILL:
+            assert process.returncode == 128 + number
+            assert text.count("stopped; what was made stays: ") == 1
+            assert "ERROR" not in text
+        whole(record)
+    code, text = run(*command)
+    assert code == 0, text
+    whole(record)
+    assert Path("dvc.lock").read_text() == record
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_the_lock_of_a_run_that_was_killed_on_another_machine_is_never_taken_for_the_record(bundle, git):
+    record = head_lock()
+    if not git:
+        shutil.rmtree(".git")
+    process = start(*COMMAND, SLOW="0.3", MACHINE="another")
+    until(lambda: Path("dvc.lock").read_text() != record)
+    end(process, signal.SIGKILL)
+    assert Path("dvc.lock").read_text() != record
+    code, text = run("-m", "persona_collapse.record.verify")
+    assert code == 1
+    assert "base@smollm2" in text
+    code, text = run(*COMMAND)
+    assert code == 0, text
+    assert "note: a `make reproduce` was killed; dvc.lock is the record again" in text
+    assert Path("dvc.lock").read_text() == record
+    code, text = run(*COMMAND, "--stages", "base", MACHINE="another")
+    assert code == 1
+    assert "model.safetensors differs" in text
+
+
+def test_a_record_of_another_profile_that_is_not_committed_yet_stays(bundle):
+    other = Path("dvc.lock").read_text() + "  tables@qwen7b:\n    cmd: other\n"
+    Path("dvc.lock").write_text(other)
+    assert run(*COMMAND, "--stages", "tables")[0] == 0
+    assert Path("dvc.lock").read_text() == other
+
+
+def test_a_lock_that_is_replaced_is_kept_aside(bundle):
+    mine = Path("dvc.lock").read_text().replace("cmd: sh", "cmd:  sh -e", 1)
+    Path("dvc.lock").write_text(mine)
+    code, text = run(*COMMAND, "--stages", "tables")
+    assert code == 0
+    copy = next(Path("run_info").glob("*.lock"))
+    assert f"note: dvc.lock was not the record; it is kept as {copy}" in text
+    assert copy.read_text() == mine
+
+
+def test_one_run_waits_for_another(bundle):
+    first = start(*LATE, SLOW="0.3")
+    until(lambda: any(Path().rglob(".*-unfinished-*")))
+    code, text = run(*LATE)
+    assert code == 0, text
+    assert "waiting for another run of the pipeline here to end" in text
+    assert first.wait() == 0
+
+
+# ---- what is run ----
+
+
+def test_which_stages_run_follows_from_what_they_make(bundle):
+    repo = lock.repository()
+    declared, order = lock.declared(repo), lock.order(repo)
+    made = {"train@smollm2-42-em", "train@smollm2-42-benign", "coupling@smollm2-42-em"}
+    assert set(reproduce.chosen(declared, order, False, [])) == set(declared) - made
+    assert reproduce.chosen(declared, order, True, []) == order
+    some = reproduce.chosen(declared, order, False, ["tables@smollm2", "evaluate", "results"])
+    assert some[-2:] == ["results@smollm2", "tables@smollm2"]
+    assert set(some[:-2]) == {"evaluate@smollm2-42-em", "evaluate@smollm2-42-benign"}
+    with pytest.raises(InputError, match=r"--stages evaluat: no such stage in dvc.yaml; allowed: base, train, "):
+        reproduce.chosen(declared, order, False, ["evaluat"])
+
+
+def test_the_real_pipeline_trains_and_samples_coupling_data_from_scratch_only(monkeypatch):
+    monkeypatch.chdir(scratch.ROOT)
+    repo = lock.repository()
+    declared, order = lock.declared(repo), lock.order(repo)
+    left_out = set(declared) - set(reproduce.chosen(declared, order, False, []))
+    assert {name.partition("@")[0] for name in left_out} == {
+        *("train", "train-couple-base", "train-couple", "train-after", "coupling-base", "coupling")
+    }
+
+
+def test_update_makes_what_is_out_of_date_the_record(bundle):
+    Path("data/counts.json").write_text(Path("data/counts.json").read_text().replace("3", "4"))
+    code, text = run("-m", "persona_collapse.record.update")
+    assert code == 0, text
+    assert stages_run(text) == {"evaluate", "results", "tables", "figures"}
+    out = "eval_results/smollm2/runs/42/em/marker_eval.json"
+    assert md5(out) in Path("dvc.lock").read_text()
+    assert Path(f"remote/files/md5/{md5(out)[:2]}/{md5(out)[2:]}").exists()
+    assert '"packages"' in Path("run_info/smollm2/recorded.json").read_text()
+    assert parameters.load().profile == "smollm2"
+    recorded = Path("run_info/smollm2/recorded.json").stat().st_mtime_ns
+    assert run("-m", "persona_collapse.record.update")[0] == 0
+    assert Path("run_info/smollm2/recorded.json").stat().st_mtime_ns == recorded  # nothing was out of date
