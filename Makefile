@@ -16,11 +16,12 @@ TARGET := cpu
 IMAGE :=
 # Asked for PyTorch's CPU build only where the machine's own pip configuration does not offer it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-$(foreach name,$(ASKED),$(if $(filter command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
+$(foreach name,$(ASKED),$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 export PYTHON PROFILE FROM KEY PARTS GPU TARGET IMAGE TORCH_INDEX
 
-# The door to the bundle's own environment, whichever is activated.
+# The door to the bundle's own environment, whichever is activated; and DVC through it, so that a kill loses nothing.
 STAGE := bin/stage
+DVC := $(STAGE) record.pipeline
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
@@ -54,9 +55,11 @@ plan: ## what each stage of PROFILE costs in time, memory and disk, and what is 
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
 	@profile=$${PROFILE:-$$(bin/profile)}; bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"
 
-reproduce: machine profile setup ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
+reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
+	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
+	@sh bin/setup
 	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE}
 
 # What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
@@ -72,25 +75,25 @@ record: ready ## run what is out of date and make it the record: dvc.lock, the r
 # What follows from the counts, without a model: a stage is run if what it reads has changed.
 COUNTED := results claims lengths metrics
 tables: fetched ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
-	@$(STAGE) record.pipeline repro --single-item $(COUNTED) tables quoted
+	@$(DVC) repro --single-item $(COUNTED) tables quoted
 	@$(STAGE) report.documents
 	@ls "paper/tables/$$(bin/profile)"/*
 
 figures: fetched ## redraw figures/ from eval_results/
-	@$(STAGE) record.pipeline repro --single-item results lengths figures
+	@$(DVC) repro --single-item results lengths figures
 	@ls "figures/$$(bin/profile)"/*
 
 paper: fetched ## set paper/<profile>/report.pdf, every number of it read from the results
-	@$(STAGE) record.pipeline repro --single-item $(COUNTED) tables quoted figures paper
+	@$(DVC) repro --single-item $(COUNTED) tables quoted figures paper
 	@ls "paper/$$(bin/profile)/report.pdf"
 
 page: site
 site: fetched ## write paper/<profile>/report.html, one file with the tables, the claims and every completion
-	@$(STAGE) record.pipeline repro --single-item $(COUNTED) tables quoted figures page
+	@$(DVC) repro --single-item $(COUNTED) tables quoted figures page
 	@ls "paper/$$(bin/profile)/report.html"
 
 trace: fetched ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
-	@$(STAGE) record.provenance $${KEY:+"$$KEY"}
+	@$(STAGE) record.provenance $${KEY:+"$$KEY"} || test $$? = 141 # its reader has read enough
 
 test: ready ## run the tests
 	@bin/python -m pytest
@@ -128,7 +131,7 @@ image: ## build a container image (TARGET=cpu|cuda, IMAGE=name, WHEELS=folder fo
 	@image/build.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"
 
 reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM)
-	@case "$$TARGET" in cuda) profile=qwen7b;; *) profile=smollm2;; esac; \
+	@case "$$TARGET" in cuda) profile=$${PROFILE:-qwen7b};; *) profile=$${PROFILE:-smollm2};; esac; \
 	image/run.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}" make reproduce FROM="$$FROM" PROFILE="$$profile"
 
 test-image: ready ## build the cpu image twice with buildah, compare the two, run tests inside (root on Debian or Ubuntu)
