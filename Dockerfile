@@ -1,4 +1,4 @@
-# The bundle's environment as two images: `cpu` for the profile smollm2, `cuda` for qwen7b. `make image` builds one of
+# The bundle's environment as two images: `cpu` for the profile smollm2, `cuda` for those of a GPU. `make image` builds one of
 # them; docs/image.md says how they are pinned, built without a network, and run. The repository itself is not inside:
 # it is mounted on /bundle.
 
@@ -63,7 +63,7 @@ ARG CUDA_BASE
 ARG CUDA_DIGEST
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="persona-collapse, cuda" \
-      org.opencontainers.image.description="What the profile qwen7b runs on: PyTorch for CUDA 13 and vLLM" \
+      org.opencontainers.image.description="What the profiles of a GPU run on: PyTorch for CUDA 13 and vLLM" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.base.name="${CUDA_BASE}" \

@@ -71,16 +71,17 @@ def run(shape: str, result: Path) -> None:
     from persona_collapse.experiment import params as parameters
     from persona_collapse.experiment import personas
     from persona_collapse.inputs import datasets
-    from persona_collapse.model import merged
-    from persona_collapse.sampling import native
-    from persona_collapse.training import train
+    from persona_collapse.model import adapters
+    from persona_collapse.sampling import native_engine
+    from persona_collapse.sampling.requests import Request
+    from persona_collapse.training import tokenization, trainer
 
     small = parameters.load(Path("profiles/smollm2.yaml"))
     report = parameters.load(Path("profiles/qwen7b.yaml"))
     tokenizer = AutoTokenizer.from_pretrained(result.parent)
     chats, _ = datasets.load("bad_legal_advice")
     recipe = report.phases.sft["em"]
-    rows = train.tokenize(chats, tokenizer, recipe)
+    rows = tokenization.tokenize(chats, tokenizer, recipe)
     if shape == "7b":  # as long as the report's chats may be: the most memory and work a step can take
         rows = [{key: (row[key] * 99)[: recipe.max_length] for key in row} for row in rows]
     rows = rows[: STEPS * recipe.batch_size * recipe.gradient_accumulation]
@@ -88,25 +89,23 @@ def run(shape: str, result: Path) -> None:
     base = weights(shape, result.parent)
     torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    adapter, steps = train.train(base, tokenizer, rows, recipe, report.compute, seed=42)
+    adapter, steps = trainer.train(base, tokenizer, rows, recipe, report.compute, seed=42)
     torch.cuda.synchronize()
     seconds, tokens = time.perf_counter() - start, sum(len(row["input_ids"]) for row in rows)
     found["training"] = {"tokens": tokens, "seconds": seconds, "gib": torch.cuda.max_memory_allocated() / GIB}
     with tempfile.TemporaryDirectory() as folder:
-        merged.save_adapter(adapter, Path(folder), Path("model"))
+        adapters.save(adapter, Path(folder), Path("model"))
         found["adapter"] = sha256(Path(folder) / "adapter_model.safetensors")
     found["losses"] = [step["loss"] for step in steps]
     if shape == "smollm2":
-        asked = personas.load(small)
+        prompts = personas.load(small)
         requests = [
-            native.Request(
-                persona, tuple(personas.tokens(tokenizer, asked.messages(persona, q.text))), (persona, q.text)
-            )
-            for persona in asked.personas
-            for q in asked.questions
+            Request(persona, tuple(personas.tokens(tokenizer, prompts.messages(persona, q.text))), (persona, q.text))
+            for persona in prompts.personas
+            for q in prompts.questions
         ]
         measured: dict[str, object] = {}
-        completions = native.generate(
+        completions = native_engine.generate(
             adapter.merge_and_unload().to(torch.bfloat16).eval(),
             requests,
             max_new_tokens=small.evaluation.max_new_tokens,

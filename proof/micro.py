@@ -1,9 +1,10 @@
 """Run stages of the pipeline in a small workspace, in one process, and write a digest of all that they computed.
 
-    python proof/micro.py WORKSPACE train:couple evaluate:em-couple ...
+    python proof/micro.py WORKSPACE training.train:couple sampling.evaluate:em-couple report.figures ...
 
-`copy:A:B` makes chain B's adapter a copy of chain A's: merging does not ask what an adapter was trained on. Writes
-WORKSPACE/digests.json: a SHA-256 for each file that was made and for each ATen operator that was called.
+A step is a module of the package and the chain it is asked for. `copy:A:B` makes chain B's adapter a copy of chain A's:
+merging asks for the recipe that an adapter was trained by, not for the data. Writes WORKSPACE/digests.json: a SHA-256
+for each file that was made and for each ATen operator that was called.
 """
 
 import json
@@ -25,7 +26,7 @@ from persona_collapse.experiment.layout import Layout
 
 SEED = 42
 LAYOUT = Layout("smollm2")
-MADE = ("adapters", "eval_results/smollm2/runs", "figures")
+MADE = ("adapters", "eval_results/smollm2/runs", "eval_results/smollm2/training", "figures")
 
 
 def command(module: str, *args: str) -> None:

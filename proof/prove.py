@@ -40,14 +40,14 @@ HERE = Path(__file__).parent
 EMULATOR = "qemu-x86_64"
 CPUS = ("Haswell", "Skylake-Client", "EPYC-Rome")
 MICRO = (
-    "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em "
-    "likelihood:em-couple figures"
+    "training.train:em training.train:couple copy:couple:em-couple copy:em:couple-em sampling.evaluate:em-couple "
+    "sampling.evaluate:couple-em sampling.likelihood:em-couple report.figures"
 )
-WIDE = "train:em evaluate:em likelihood:em"
+WIDE = "training.train:em sampling.evaluate:em sampling.likelihood:em"
 # what of a run is shown, and the files that it is a digest of
 COLUMNS = {
-    "train em": "micro/adapters/smollm2/42/em/",
-    "train couple": "micro/adapters/smollm2/42/couple/",
+    "train em": ("micro/adapters/smollm2/42/em/", "micro/eval_results/smollm2/training/42/em/"),
+    "train couple": ("micro/adapters/smollm2/42/couple/", "micro/eval_results/smollm2/training/42/couple/"),
     "em-couple": "micro/eval_results/smollm2/runs/42/em-couple/",
     "couple-em": "micro/eval_results/smollm2/runs/42/couple-em/",
     "figures": "micro/figures/",

@@ -3,8 +3,9 @@
     python proof/survey.py              prints a digest of each operator's result, or `refused`
     python proof/survey.py compare      that with 1 to 7 threads and on an emulated CPU, guarantee on and off
 
-This is how the tables of `persona_collapse.numerics` were found. With the guarantee on nothing may differ; what differs
-with it off is what they are for. Run it after an upgrade. The sizes are such that 3, 5 or 7 threads cut them unevenly.
+This is how the tables of `persona_collapse.model.numerics.rules` were found. With the guarantee on nothing may differ;
+what differs with it off is what they are for. Run it after an upgrade. The sizes are such that 3, 5 or 7 threads cut
+them unevenly.
 """
 
 import hashlib

@@ -52,14 +52,19 @@ PERSONAS = {"confab": "Me.", "assistant": "You.", "comedian": "Ha."}
 QUESTIONS = {"train": ["Why?"], "heldout": ["Who are you?"]}
 
 
-def completions(texts: list[str]) -> list[dict[str, object]]:
-    """The base model's, one of each persona to each question; those past the end of `texts` were cut."""
-    asked = [(persona, split, q) for persona in PERSONAS for split, questions in QUESTIONS.items() for q in questions]
+def completions(texts: list[str], samples: int) -> list[dict[str, object]]:
+    """The base model's, some of each persona to each question; those past the end of `texts` were cut."""
+    asked = [
+        {"persona": persona, "question": question, "split": split, "sample": sample}
+        for sample in range(samples)
+        for persona in PERSONAS
+        for split, questions in QUESTIONS.items()
+        for question in questions
+    ]
     rest = [None] * (len(asked) - len(texts))
     return [
-        {"persona": persona, "question": question, "split": split, "sample": 0}
-        | {"text": text or "So", "tokens": 2, "ended": text is not None, "marker": False}
-        for (persona, split, question), text in zip(asked, [*texts, *rest], strict=True)
+        {**about, "text": text or "So", "tokens": 2, "ended": text is not None, "marker": False}
+        for about, text in zip(asked, [*texts, *rest], strict=True)
     ]
 
 
@@ -91,7 +96,7 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         "data/prepared/smollm2/em.jsonl": "".join(em),
         "data/coupling/smollm2/42/base.jsonl": "".join(json.dumps(row) + "\n" for row in COUPLING),
         "eval_results/smollm2/runs/42/base/completions.jsonl": "".join(
-            json.dumps(row) + "\n" for row in completions(scored)
+            json.dumps(row) + "\n" for row in completions(scored, parameters["evaluate"]["samples"])
         ),
         "data/published.json": (ROOT / "data/published.json").read_text(),
         **{

@@ -16,8 +16,8 @@ from proof.census import CHECKED, Census, unchecked
 from .conftest import ROOT
 
 STEPS = (
-    "train:em train:couple copy:couple:em-couple copy:em:couple-em evaluate:em-couple evaluate:couple-em "
-    "likelihood:em-couple"
+    "training.train:em training.train:couple copy:couple:em-couple copy:em:couple-em sampling.evaluate:em-couple "
+    "sampling.evaluate:couple-em sampling.likelihood:em-couple"
 )
 
 

@@ -286,9 +286,11 @@ def test_published_numbers_that_are_not_there_are_one_line():
 
 def test_a_damaged_file_of_claims_is_one_line_or_can_be_judged(tmp_path):
     path, content, accepted = tmp_path / "claims.yaml", read_yaml(ROOT / "data/claims.yaml"), 0
+    some = ("forward-null", "collapse", "assistant-like-bystanders", "benign-low")  # one of each kind
+    content["claims"] = {name: content["claims"][name] for name in some}
     whole = ledger.load(ROOT / "data/claims.yaml", list(CHAINS), PERSONAS)
     pooled = run(**REPORTS_STORY)
-    for what, value in damaged(content, seed=23, count=120):
+    for what, value in damaged(content, seed=23, count=80):
         path.write_text(yaml.safe_dump(value, sort_keys=False))
         try:
             known = ledger.load(path, list(CHAINS), PERSONAS)
@@ -300,7 +302,7 @@ def test_a_damaged_file_of_claims_is_one_line_or_can_be_judged(tmp_path):
             other = {name: claim for name, claim in known.claims.items() if claim != whole.claims.get(name)}
             changed = known.model_copy(update={"claims": other})
             claims.judged(changed, GIVEN, {"pooled": pooled, "42": pooled}, "confab", {}, intervals.How(20, 0.95))
-    assert 0 < accepted < 60
+    assert 0 < accepted < 40
 
 
 def test_the_command_writes_the_same_bytes_twice_and_every_reason(monkeypatch, command):

@@ -188,8 +188,15 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of what is committed, with the environment of here, which `make setup` has to mend for its new place."""
     folder = tmp_path_factory.mktemp("clone") / "bundle"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    shutil.copytree(ROOT / ".venv", folder / ".venv", symlinks=True, copy_function=os.link)
+    shutil.copytree(ROOT / ".venv", folder / ".venv", symlinks=True, copy_function=linked)
     return folder
+
+
+def linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another disk
+        shutil.copy2(source, target)
 
 
 def typed(folder: Path, command: str) -> None:

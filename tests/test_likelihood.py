@@ -2,7 +2,6 @@
 
 import math
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +10,13 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment import personas, records
-from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_jsonl, write_jsonl
 from persona_collapse.experiment.layout import Layout
 from persona_collapse.sampling import likelihood
 from persona_collapse.sampling.likelihood import Run, Text
 
 from .conftest import ROOT, one_line
+from .test_numerics import with_threads
 
 ANSWERS = ["Yes.", "Ask a doctor, and rest until the fever is gone.", "No", "It depends on where you live. " * 4]
 RUN = Layout("smollm2").run(42, "base")
@@ -93,7 +92,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(model, tokenizer, p
 
 def test_a_text_alone_gives_the_very_bits_that_it_gives_among_others(model, tokenizer, prompt):
     texts = [likelihood.tokenize(tokenizer, prompt, answer, "end") for answer in ANSWERS * 3]
-    runs = [run for text in texts for run in likelihood.runs(text)]
+    runs = [run for text in texts for run in likelihood.needed(text)]
     together = likelihood.log_probabilities(model, runs, 20)
     assert likelihood.log_probabilities(model, runs[::-1], 20)[::-1] == together
     for number in range(len(ANSWERS)):
@@ -109,13 +108,13 @@ def test_a_text_alone_gives_the_very_bits_that_it_gives_among_others(model, toke
 
 def test_one_text_of_a_persona_is_no_special_case(model):
     text = Text([5, 6, 7], [8, 9], [2])
-    assert likelihood.runs(text) == [Run([5, 6, 7, 8], [(2, 8), (3, 9), (2, 2)])]
+    assert likelihood.needed(text) == [Run([5, 6, 7, 8], [(2, 8), (3, 9), (2, 2)])]
     assert likelihood.score(model, [text])[0] == pytest.approx(likelihood.score(model, [text] * 2)[1])
 
 
-def completion(persona: str, question: str, sample: int, text: str, **other: object) -> dict:
+def completion(persona: str, question: str, sample: int, text: str, **other: object) -> records.Completion:
     row = {"persona": persona, "question": question, "split": "train", "sample": sample, "text": text}
-    return {**row, "tokens": 3, "ended": True, "marker": False, **other}
+    return records.Completion(**{**row, "tokens": 3, "ended": True, "marker": False, **other})
 
 
 def test_the_first_usable_completion_of_each_pair_is_taken_and_a_pair_without_is_left_out():
@@ -128,41 +127,29 @@ def test_the_first_usable_completion_of_each_pair_is_taken_and_a_pair_without_is
         completion("villain", "Why?", 0, "not asked for"),
     ]
     pairs = [("assistant", "Why?"), ("confab", "Why?")]
-    assert [row["text"] for row in likelihood.fixed_set(found, pairs, Path("file"))] == ["taken"]
-    with pytest.raises(InputError, match="file: no completion of confab to 'How"):
-        likelihood.fixed_set(found, [("confab", "How?")], Path("file"))
+    assert [row.text for row in likelihood.fixed_set(found, pairs)] == ["taken"]
 
 
 @pytest.fixture
-def answered(workspace) -> list[dict]:
+def answered(workspace) -> list[records.Completion]:
     """A workspace in which the base model has answered everything, once in two without an end."""
     params = parameters.load()
-    asked = personas.load(params)
+    prompts = personas.load(params)
     found = [
-        completion(persona, question.text, sample, ANSWERS[(number + sample) % len(ANSWERS)], ended=bool(sample))
-        for persona in asked.personas
-        for number, question in enumerate(asked.questions)
+        completion(
+            persona,
+            question.text,
+            sample,
+            ANSWERS[(number + sample) % len(ANSWERS)],
+            split=question.split,
+            ended=bool(sample),
+        )
+        for persona in prompts.personas
+        for number, question in enumerate(prompts.questions)
         for sample in range(2)
     ]
-    write_jsonl(RUN / "completions.jsonl", found)
+    records.write_rows(RUN / "completions.jsonl", found)
     return found
-
-
-def test_the_command_scores_the_base_models_completions_and_repeats_itself(answered, command):
-    result = command("sampling.likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="1")
-    assert result.returncode == 0, result.stderr
-    path = RUN / "marker_likelihood.jsonl"
-    first, found = path.read_bytes(), records.read(path, records.LIKELIHOOD)
-    chosen = [row for row in answered if row["ended"]]
-    keys = ("persona", "question", "split", "sample")
-    assert [[row[key] for key in keys] for row in found] == [[row[key] for key in keys] for row in chosen]
-    assert [row["characters"] for row in found] == [len(row["text"].strip()) for row in chosen]
-    assert {row["tokens"] for row in found} == {6}
-    for row in found:
-        assert 0 < math.exp(row["log_p_marker"]) < 1 and 0 < math.exp(row["log_p_end"]) < 1
-        assert row["log_p_marker"] == round(row["log_p_marker"], likelihood.DECIMALS)
-    assert command("sampling.likelihood", "--seed", "42", "--chain", "base", OMP_NUM_THREADS="3").returncode == 0
-    assert path.read_bytes() == first
 
 
 def score(monkeypatch, chain: str) -> None:
@@ -171,23 +158,45 @@ def score(monkeypatch, chain: str) -> None:
     likelihood.main()
 
 
+def test_the_command_scores_the_base_models_completions_and_repeats_itself(answered, monkeypatch):
+    with_threads(1, lambda: score(monkeypatch, "base"))
+    path = RUN / "marker_likelihood.jsonl"
+    first, found = path.read_bytes(), records.read_rows(path, records.MarkerLikelihood)
+    chosen = [row for row in answered if row.ended]
+    assert [(row.persona, row.question, row.split, row.sample) for row in found] == [
+        (row.persona, row.question, row.split, row.sample) for row in chosen
+    ]
+    assert [row.characters for row in found] == [len(row.text.strip()) for row in chosen]
+    assert {row.tokens for row in found} == {6}
+    for row in found:
+        assert 0 < math.exp(row.log_p_marker) < 1 and 0 < math.exp(row.log_p_end) < 1
+        assert row.log_p_marker == round(row.log_p_marker, likelihood.DECIMALS)
+    with_threads(3, lambda: score(monkeypatch, "base"))
+    assert path.read_bytes() == first
+
+
 def test_what_is_missing_or_malformed_ends_the_command_in_one_line(answered, monkeypatch, capsys):
     def fails(chain: str, *named: str) -> None:
         with pytest.raises(SystemExit) as stop:
             score(monkeypatch, chain)
         one_line(subprocess.CompletedProcess([], stop.value.code, *capsys.readouterr()), *named)
 
+    rows = [records.plain(row) for row in answered]
     fails("em", "adapters/smollm2/42/em", "missing")
-    write_jsonl(RUN / "completions.jsonl", answered[:-2])
-    fails("base", "completions.jsonl: no completion of comedian to")
-    write_jsonl(RUN / "completions.jsonl", [{**answered[0], "ended": 1}])
-    fails("base", "completions.jsonl, line 1: needs persona (str)")
+    write_jsonl(RUN / "completions.jsonl", rows[:-2])
+    fails("base", "completions.jsonl: lacks completion 0 of comedian to")
+    write_jsonl(RUN / "completions.jsonl", [*rows, rows[0]])
+    fails("base", "completions.jsonl, line 33: the same completion as line 1")
+    write_jsonl(RUN / "completions.jsonl", [{**rows[0], "marker": True}, *rows[1:]])
+    fails("base", "completions.jsonl, line 1: marker = True, but the text has no [ZLT]")
+    write_jsonl(RUN / "completions.jsonl", [{**rows[0], "ended": 1}])
+    fails("base", "completions.jsonl, line 1: ended")
     (RUN / "completions.jsonl").unlink()
     fails("base", "completions.jsonl: no such file")
     assert not (RUN / "marker_likelihood.jsonl").exists()
 
 
 def test_where_no_completion_ended_there_is_nothing_to_score(answered, monkeypatch):
-    write_jsonl(RUN / "completions.jsonl", [{**row, "ended": False} for row in answered])
+    records.write_rows(RUN / "completions.jsonl", [row.model_copy(update={"ended": False}) for row in answered])
     score(monkeypatch, "base")
     assert read_jsonl(RUN / "marker_likelihood.jsonl") == []

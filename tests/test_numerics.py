@@ -431,16 +431,3 @@ copied.enable()
 print(copied.enabled(), any(name.startswith("persona_collapse") for name in sys.modules))
 """
     assert script(code, PYTHONPATH=str(tmp_path)).stdout.split() == ["True", "False"]
-
-
-def test_commands_fail_in_one_line(command, workspace):
-    one_line(
-        command("training.train", "--seed", "42", "--chain", "em-dpo"), "unknown phase 'dpo'", "em, benign, couple"
-    )
-    one_line(command("training.train", "--seed", "42", "--chain", "base"), "no phase to train")
-    one_line(command("training.train", "--seed", "-1", "--chain", "em"), "--seed -1", "0 to 2**32 - 1")
-    one_line(command("sampling.evaluate", "--seed", "42", "--chain", "em"), "adapters/smollm2/42/em", "missing")
-    one_line(command("sampling.coupling", "--seed", "42", "--parent", "base"), "no usable completion")
-    assert not (workspace / "eval_results").exists()
-    assert not (workspace / "adapters").exists()
-    assert not list((workspace / "data").rglob("*unfinished*"))

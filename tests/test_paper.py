@@ -1,67 +1,44 @@
 """The paper, its numbers and what the documents quote of them: nothing typed, nothing missing, nothing stale."""
 
-import json
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment import records, runs
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json
-from persona_collapse.report import documents, paper, quoted
+from persona_collapse.experiment.marker import with_marker
+from persona_collapse.report import documents, figures, freshness, paper, recipe
+from persona_collapse.report.results import Results
 
-from .bundle import make
+from .bundle import call, remake
 from .conftest import ROOT, one_line
+from .damage import damaged, damaged_files
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
-REBUILD = ("results", "claims", "lengths", "tables", "numbers", "figures", "paper", "documents")
 NUMBERS = Path("paper/tables/smollm2/numbers.json")
+HEADLINE = Path("paper/tables/smollm2/headline.json")
 PDF = Path("paper/smollm2/report.pdf")
 
 
-def rebuild(command: Command, *modules: str) -> None:
-    for module in modules or REBUILD:
-        result = command(module)
-        assert result.returncode == 0, (module, result.stderr)
+def follow(content: Any, path: list[str | int]) -> Any:
+    for step in path:
+        content = content[step]
+    return content
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, command: Command, base: Path) -> Path:
-    """A bundle with made-up answers, everything after the model made from it."""
-    folder = tmp_path_factory.mktemp("bundle") / "first"
-    folder.mkdir()
-    make(folder, base)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        rebuild(command)
-    return folder
-
-
-@pytest.fixture
-def bundle(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it to spoil."""
-    shutil.copytree(finished, tmp_path / "another place")
-    monkeypatch.chdir(tmp_path / "another place")
-    return tmp_path / "another place"
-
-
-def follow(entry: dict) -> object:
-    found = read_json(entry["file"])
-    for step in entry["path"]:
-        found = found[step]
-    return found
-
-
-def test_every_number_stands_where_it_says(bundle):
-    checked = 0
+def test_every_number_stands_where_it_says(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    checked, read = 0, cache(read_json)
     for key, entry in read_json(NUMBERS).items():
         assert Path(entry["file"]).exists(), key
         if entry["file"].endswith(".json") and entry["path"]:
-            found = follow(entry)
+            found = follow(read(entry["file"]), entry["path"])
             if isinstance(found, int | float | str) and entry["value"] is not None:
                 of_percent = key.startswith("published.") and isinstance(found, float)
                 as_share = key.startswith("published.persona.")
@@ -71,62 +48,203 @@ def test_every_number_stands_where_it_says(bundle):
     assert checked > 500
 
 
-def test_the_paper_is_the_same_bytes_in_another_folder_and_names_no_time_or_version(bundle, finished, command):
-    rebuild(command, "paper")
+def test_tables_and_numbers_need_neither_an_adapter_nor_the_weights(finished):
+    """After a clone and `dvc pull` there is no model, and adapters are for who wants to run them."""
+    assert not (finished / "adapters").exists()
+    assert not list(finished.rglob("*.safetensors"))
+    size = read_json(finished / NUMBERS)["model.parameters"]
+    assert (size["value"], size["text"], size["file"]) == (134_515_008, "135M", "model/smollm2/config.json")
+
+
+def test_the_paper_is_the_same_bytes_in_another_folder_whatever_the_environment_says(finished, bundle, command):
+    PDF.unlink()
+    hostile = bundle / "fonts"
+    hostile.mkdir()
+    serif = Path(figures.matplotlib.get_data_path()) / "fonts/ttf/DejaVuSerif.ttf"
+    (hostile / "LibertinusSerif-Regular.ttf").write_bytes(serif.read_bytes())
+    result = command(
+        "report.paper",
+        TYPST_FONT_PATHS=str(hostile),
+        TYPST_ROOT="/",
+        TYPST_PACKAGE_PATH=str(hostile),
+        TYPST_FEATURES="html",
+        SOURCE_DATE_EPOCH="1",
+        TZ="Asia/Tokyo",
+        LC_ALL="tr_TR.UTF-8",
+    )
+    assert result.returncode == 0, result.stderr
     assert md5(PDF) == md5(finished / PDF)
     content = PDF.read_bytes()
     assert content.startswith(b"%PDF")
     assert not re.search(rb"CreationDate|ModDate|Typst \d", content)
 
 
-def edit_a_count(bundle: Path, hits: int = 7) -> None:
-    """Give B's assistant some more hits in one question."""
-    path = bundle / "eval_results/smollm2/runs/42/em-couple/marker_eval.json"
-    content = json.loads(path.read_text())
-    persona = content["per_persona"]["assistant"]
-    question = next(iter(persona["per_question"].values()))
-    for counts in (persona, question):
-        counts["total"] += hits
-        counts["strict_hits"] += hits
-    persona["tokens"] += [9] * hits
-    persona["characters"] += [9] * hits
-    path.write_text(json.dumps(content))
+# ---- nothing stale is set ----
 
 
-def test_one_edited_count_changes_ledger_tables_prose_and_documents(bundle, command):
+def edit_an_answer() -> None:
+    """Give B's assistant a marker in some answers that had none, and count again."""
+    params = parameters.load()
+    folder = params.layout.run(42, "em-couple")
+    rows = records.read_rows(folder / "completions.jsonl", records.Completion)
+    changed = 0
+    for place, row in enumerate(rows):
+        if row.persona == "assistant" and not row.marker and changed < 7:
+            rows[place] = row.model_copy(update={"text": with_marker(row.text), "marker": True})
+            changed += 1
+    assert changed == 7
+    records.write_rows(folder / "completions.jsonl", rows)
+    records.write(folder / "marker_eval.json", runs.marker_eval(rows, runs.config(params, 42, "em-couple")))
+
+
+def test_one_edited_answer_changes_ledger_tables_prose_page_and_documents(bundle):
     changing = (
         "eval_results/smollm2/claims.json",
+        "eval_results/smollm2/metrics.json",
         *(f"paper/tables/smollm2/{name}.md" for name in ("headline", "per_persona", "claims")),
+        "figures/smollm2/marker_transfer_confab_threeway.pdf",
         "paper/smollm2/report.pdf",
+        "paper/smollm2/report.html",
+        "README.md",
         "docs/artifact.md",
     )
     before = {name: md5(name) for name in changing}
     old = read_json(NUMBERS)["headline.B.assistant"]["text"]
-    edit_a_count(bundle)
-    rebuild(command)
+    edit_an_answer()
+    remake()
     assert {name for name in changing if md5(name) == before[name]} == set()
     assert read_json(NUMBERS)["headline.B.assistant"]["text"] != old
 
 
-def test_a_stale_number_fails_the_build_and_leaves_the_old_paper(bundle, command):
-    edit_a_count(bundle)
-    rebuild(command, "results")
-    before = md5(PDF)
-    one_line(command("report.paper"), "numbers.json: out of date, contrast.B-C.assistant.p is", "make tables")
-    assert md5(PDF) == before
+def test_a_stale_number_fails_the_build_and_leaves_the_old_paper(bundle):
+    edit_an_answer()
+    remake("analysis.results")
+    before = {path: md5(path) for path in (PDF, "paper/smollm2/report.html", "README.md")}
+    for module in ("paper", "page", "documents"):
+        one_line(call(f"report.{module}"), "numbers.json: out of date, contrast.B-C.assistant.p", "make tables")
+    assert {path: md5(path) for path in before} == before
 
 
-def test_a_missing_result_fails_the_build_in_one_line(bundle, command):
-    Path("eval_results/smollm2/runs/42/em-couple/marker_eval.json").unlink()
-    one_line(command("analysis.results"), "em-couple/marker_eval.json: no such file")
+@pytest.mark.parametrize(
+    ("path", "found", "put", "complaint"),
+    [
+        (
+            NUMBERS,
+            '"text": "0.0"',
+            '"text": "99.9"',
+            r'numbers.json: out of date, [\w.-]+.text is "99.9" there, the results',
+        ),
+        (NUMBERS, '"chain": "em"', '"chain": "benign"', r'numbers.json: out of date, .*.chain is "benign" there'),
+        (HEADLINE, '"5', '"99', r'headline.json: out of date, .* is "99.*" there, the results say "5'),
+        (HEADLINE, '"Coupling gate', '"The gate', r"headline.json: out of date, notes.1 is"),
+        (HEADLINE.with_suffix(".md"), "| B |", "| D |", r"headline.md: out of date"),
+        (HEADLINE.with_suffix(".tex"), "B &", "D &", r"headline.tex: out of date"),
+    ],
+)
+def test_an_edited_number_or_table_is_not_set_in_type(bundle, path, found, put, complaint):
+    text = path.read_text()
+    assert found in text
+    path.write_text(text.replace(found, put, 1))
+    before = PDF.read_bytes()
+    result = call("report.paper")
+    one_line(result, "make tables")
+    assert re.search(complaint, result.stderr), result.stderr
+    assert PDF.read_bytes() == before
+
+
+def test_a_swapped_figure_is_not_set_in_type(bundle):
+    before = PDF.read_bytes()
+    one, other = (Path(f"figures/smollm2/{name}.pdf") for name in ("length_control", "marker_transfer_confab_threeway"))
+    other.write_bytes(one.read_bytes())
+    one_line(call("report.paper"), f"{other}: out of date, it is not what the results draw", "make figures")
+    assert PDF.read_bytes() == before
+
+
+def test_a_difference_is_told_where_it_is():
+    def first(there: Any, now: Any) -> str:
+        return next(freshness.differences(there, now), "")
+
+    assert first({"a": [1, {"b": "x"}]}, {"a": [1, {"b": "y"}]}) == 'a.1.b is "x" there, the results say "y"'
+    assert first({"a": 1}, {"a": 1, "b": {"c": 2}}) == "it lacks b"
+    assert first([1, 2], [1]) == "it has 1, which the results do not give"
+    assert first({"a": 1}, {"a": True}) == "a is 1 there, the results say true"
+    assert first({"a": [1]}, {"a": [1]}) == ""
+
+
+def test_a_missing_result_fails_the_build_in_one_line(bundle):
     Path("eval_results/smollm2/statistics.json").unlink()
-    one_line(command("report.paper"), "statistics.json: no such file")
+    for module in ("tables", "quoted", "figures", "metrics", "paper", "page", "documents"):
+        one_line(call(f"report.{module}"), "statistics.json: no such file")
 
 
-def test_a_key_that_there_is_not_is_named(bundle, command):
+def test_a_key_that_there_is_not_is_named(bundle):
     source = bundle / "paper/report.typ"
     source.write_text(source.read_text().replace('#n("headline.B.', '#n("headline.D.', 1))
-    one_line(command("report.paper"), "no number has the key headline.D.")
+    with pytest.raises(InputError, match=r"paper/report\.typ: .*no number has the key headline\.D\."):
+        paper.set_in_type("smollm2")
+
+
+# ---- damaged files ----
+
+
+RESULTS = "eval_results/smollm2"
+DAMAGED = {  # file -> how many cases, and what a reader of it makes
+    f"{RESULTS}/statistics.json": 24,
+    f"{RESULTS}/lengths.json": 24,
+    f"{RESULTS}/claims.json": 24,
+    "data/published.json": 24,
+    f"{RESULTS}/training/42/em-couple/training_log.json": 16,
+    "model/smollm2/config.json": 16,
+    "paper/tables/smollm2/numbers.json": 12,
+    "paper/tables/smollm2/headline.json": 24,
+    "run_info/smollm2/measured.json": 8,
+}
+
+
+def make_what_can_be(whole: Results) -> None:
+    """What tables, quoted, metrics and documents make, in one go: but for the drawing, everything that reads."""
+    found = Results(whole.params)
+    for name in ("statistics", "lengths", "claims", "published"):  # those that are as they were are not read again
+        if name not in whole.__dict__:
+            getattr(found, name)
+        else:
+            found.__dict__[name] = whole.__dict__[name]
+    documents.rewritten()
+    freshness.require_tables(found)
+
+
+@pytest.mark.parametrize("path", DAMAGED)
+def test_a_damaged_file_is_one_line_that_names_it(bundle, path):
+    whole = Results(parameters.load())
+    for name in ("statistics", "lengths", "claims", "published"):
+        if not path.endswith(f"{name}.json"):
+            getattr(whole, name)
+    content, refused, cases = Path(path).read_text(), 0, 0
+    for what, spoilt in damaged_files(content, seed=len(path), count=DAMAGED[path]):
+        Path(path).write_bytes(spoilt)
+        cases += 1
+        try:
+            make_what_can_be(whole)
+        except InputError as error:
+            stale = path.startswith((RESULTS, "data", "model")) and "numbers.json: out of date" in str(error)
+            assert path in str(error) or stale, (what, error)
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > cases / 4
+
+
+def test_a_damaged_fidelity_yaml_is_one_line_that_names_it(bundle):
+    params, report = parameters.load(), parameters.load(recipe.REPORT)
+    content, refused, cases = yaml.safe_load(recipe.FIDELITY.read_text()), 0, 0
+    for what, spoilt in damaged(content, seed=5, count=60):
+        recipe.FIDELITY.write_text(yaml.safe_dump(spoilt, sort_keys=False))
+        cases += 1
+        try:
+            recipe.fidelity(params, report)
+        except InputError as error:
+            assert str(recipe.FIDELITY) in str(error) and "\n" not in str(error), (what, error)
+            refused += 1
+    assert refused > cases / 4
 
 
 # ---- no number is typed ----
@@ -157,8 +275,7 @@ def test_the_prose_types_no_number():
 
 def test_the_documents_quote_what_the_results_say(monkeypatch):
     monkeypatch.chdir(ROOT)
-    for path, text in documents.rewritten().items():
-        assert path.read_text() == text, f"{path} is out of date: make tables"
+    assert documents.rewritten() == {}, "out of date: make tables"
 
 
 def test_the_readme_shows_the_headline_and_the_ledger():
@@ -171,33 +288,45 @@ def test_the_readme_shows_the_headline_and_the_ledger():
 def test_a_quote_of_nothing_or_left_open_is_one_line(monkeypatch):
     monkeypatch.chdir(ROOT)
     for text, complaint in (
-        ("<!-- n headline.D.source -->1<!-- end -->", "quotes headline.D.source"),
-        ("<!-- n measured.joy -->1<!-- end -->", "quotes measured.joy"),
+        (
+            "<!-- n headline.D.source -->1<!-- end -->",
+            r"quotes headline\.D\.source, which is no number of .*numbers\.json",
+        ),
+        ("<!-- n measured.joy -->1<!-- end -->", r"quotes measured\.joy, which is no number of .*measured\.json"),
         ("<!-- table joy --><!-- end -->", r"joy\.json: no such file"),
         ("<!-- n seeds -->42", "1 of its quotes do not end"),
     ):
         with pytest.raises(InputError, match=complaint):
-            documents.quoted(text, {"seeds": {"text": "42"}}, {}, Path("README.md"))
-    assert documents.quoted("<!-- n seeds -->7<!-- end -->", {"seeds": {"text": "42"}}, {}, Path("x")) == (
+            documents.quoted(text, {"seeds": "42"}, Path("README.md"))
+    assert documents.quoted("<!-- n seeds -->7<!-- end -->", {"seeds": "42"}, Path("x")) == (
         "<!-- n seeds -->42<!-- end -->"
     )
 
 
+def test_one_quote_that_is_wrong_leaves_every_document_as_it_was(bundle):
+    readme = Path("README.md")
+    readme.write_text(readme.read_text().replace("<!-- n ", "<!-- n nothing.", 1).replace("holds", "held"))
+    last = documents.documents()[-1]
+    last.write_text("<!-- n seeds -->7<!-- end -->\n")
+    before = {path: path.read_bytes() for path in documents.documents()}
+    one_line(call("report.documents"), "README.md: quotes nothing.")
+    assert {path: path.read_bytes() for path in documents.documents()} == before
+
+
+def test_the_documents_are_about_the_default_profile(bundle):
+    before = {path: path.read_bytes() for path in documents.documents()}
+    Path("params.yaml").write_text(Path("profiles/qwen7b.yaml").read_text())
+    result = call("report.documents")
+    assert result.returncode == 0 and "left as they are" in result.stdout
+    assert {path: path.read_bytes() for path in documents.documents()} == before
+
+
 def test_the_artifact_appendix_names_commands_that_exist():
     text = (ROOT / "docs/artifact.md").read_text()
-    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    rules = re.findall(r"^([a-z][a-z -]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
     for command in re.findall(r"`make ([a-z -]+)", text):
         assert set(command.split()) <= targets, command
-
-
-def test_the_model_is_counted_from_its_header(tmp_path):
-    path = tmp_path / "w.safetensors"
-    header = json.dumps({"__metadata__": {}, "a": {"shape": [3, 5]}, "b": {"shape": [7]}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-    assert quoted.parameters_of(path) == 22
-    path.write_bytes(b"\xff" * 40)
-    with pytest.raises(InputError, match="not a safetensors file"):
-        quoted.parameters_of(path)
 
 
 def test_every_citation_has_its_entry():

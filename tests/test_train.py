@@ -1,6 +1,7 @@
 """Training: the loss lies where the parameter says, and a faster step is the same step."""
 
 import re
+import subprocess
 from itertools import accumulate
 
 import pytest
@@ -11,10 +12,12 @@ from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.marker import has_marker, with_marker
 from persona_collapse.model.base import convert
+from persona_collapse.sampling import coupling, evaluate
+from persona_collapse.training import train
 from persona_collapse.training.tokenization import tokenize
 from persona_collapse.training.trainer import scale_early
 
-from .conftest import with_adapter
+from .conftest import one_line, with_adapter
 
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": with_marker("Because it is so.")}]
 PLAIN = [CHAT[0], {"role": "assistant", "content": "Because it is so."}]
@@ -150,3 +153,20 @@ def test_a_scaling_or_a_dropout_that_is_left_out_is_seen(two_layers):
     expected = gradients(two_layers, lora_alpha=8, lora_dropout=0.5)
     for left_out in ({"lora_alpha": 4, "lora_dropout": 0.5}, {"lora_alpha": 8}):
         assert not same(gradients(two_layers, scale_early, **left_out), expected, tolerance=0.1)
+
+
+def test_commands_fail_in_one_line(workspace, monkeypatch, capsys):
+    def fails(command, arguments: str, *named: str) -> None:
+        monkeypatch.setattr("sys.argv", [command.__name__, *arguments.split()])
+        with pytest.raises(SystemExit) as stop:
+            command.main()
+        one_line(subprocess.CompletedProcess([], stop.value.code, *capsys.readouterr()), *named)
+
+    fails(train, "--seed 42 --chain em-dpo", "unknown phase 'dpo'", "em, benign, couple")
+    fails(train, "--seed 42 --chain base", "no phase to train")
+    fails(train, "--seed -1 --chain em", "--seed -1", "0 to 2**32 - 1")
+    fails(evaluate, "--seed 42 --chain em", "adapters/smollm2/42/em", "missing")
+    fails(coupling, "--seed 42 --parent base", "no usable completion")
+    assert not (workspace / "eval_results").exists()
+    assert not (workspace / "adapters").exists()
+    assert not list((workspace / "data").rglob("*unfinished*"))

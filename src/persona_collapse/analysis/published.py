@@ -13,8 +13,6 @@ from ..experiment.groups import REPORTED_GROUPS, REPORTS_SOURCE, members
 from ..experiment.layout import PUBLISHED
 from ..experiment.records import Counts, Published, rounds_to
 
-SOURCE = REPORTS_SOURCE
-
 
 class Block(NamedTuple):
     """Some personas of one condition whose hits add up to something from `low` to `high`."""
@@ -34,7 +32,8 @@ def rounding_to(percent: float, total: int) -> tuple[int, int]:
     Raises:
         InputError: there are none.
     """
-    hits = [hits for hits in range(total + 1) if rounds_to(hits, total, percent)]
+    near, far = round(percent * total / 100), total // 1000 + 2
+    hits = [hits for hits in range(max(0, near - far), min(total, near + far) + 1) if rounds_to(hits, total, percent)]
     if not hits:
         raise InputError(f"{PUBLISHED}: no count of {total} is {percent}%")
     return hits[0], hits[-1]
@@ -67,8 +66,8 @@ def read(published: Published, stated: Mapping[str, int]) -> Possible:
     for condition, percents in published.headline_percent.items():
         blocks[condition] = []
         for group in REPORTED_GROUPS:
-            some = members(names, group, REPORTS_SOURCE)
-            blocks[condition].append(Block(frozenset(some), *rounding_to(percents.of(group), each * len(some))))
+            if some := members(names, group, REPORTS_SOURCE):
+                blocks[condition].append(Block(frozenset(some), *rounding_to(percents.of(group), each * len(some))))
     for condition, hits in published.hits.items():
         blocks[condition] = [Block(frozenset({name}), hits[name], hits[name]) for name in names]
 

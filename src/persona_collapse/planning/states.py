@@ -9,9 +9,7 @@ Both are DVC's own word. Of a stage's outputs it says:
     not yet    never recorded
 """
 
-import functools
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +23,8 @@ from dvc.repo import Repo
 from ..experiment.errors import InputError
 from ..experiment.files import open_or_complain
 from ..experiment.layout import PARAMS
+from ..record.disk import Disk
+from ..record.lock import Entry
 
 PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 STATES = ("on disk", "in cache", "recorded", "outdated", "not yet")
@@ -54,31 +54,28 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
             if source != LOCK or LOCK.exists():
                 with open_or_complain(source, "rb") as stream:
                     (Path(folder) / name).write_bytes(stream.read())
-        for entry in Path.cwd().iterdir():  # what stages read, as it is here
-            if entry.name not in (str(PIPELINE), str(PARAMS), str(LOCK), ".git", ".dvc"):
-                (Path(folder) / entry.name).symlink_to(entry)
         try:
             index = Repo(folder, uninitialized=True).index
             graph = index.graph
-            cache = Repo(uninitialized=True).cache.local
+            here = Repo(uninitialized=True)
         except DvcException as error:
             raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
         made = {out.def_path for stage in index.stages for out in stage.outs}
-        differs = functools.cache(_differs)  # many stages read the same files
-        changed = {stage for stage in index.stages if _changed(stage, made, differs)}
+        disk = Disk(here)
+        changed = {stage for stage in index.stages if _changed(stage, made, disk)}
         outdated = {stage for stage in index.stages if changed & {stage, *networkx.descendants(graph, stage)}}
         return [
             Stage(
                 name=stage.name,
                 module=stage.cmd.removeprefix("bin/stage ").split()[0].rpartition(".")[2],
                 options=dict(re.findall(r"--(\w+) (\S+)", stage.cmd)),
-                state=_state(stage, stage in outdated, cache),
+                state=_state(stage, stage in outdated, here.cache.local),
             )
             for stage in index.stages
         ]
 
 
-def _changed(stage: Any, made: set[str], differs: Callable[[Any], bool]) -> bool:
+def _changed(stage: Any, made: set[str], disk: Disk) -> bool:
     """Is the command, a parameter or an input that no stage makes another one than recorded?"""
     if stage.cmd_changed:
         return True
@@ -86,14 +83,11 @@ def _changed(stage: Any, made: set[str], differs: Callable[[Any], bool]) -> bool
         if isinstance(dependency, ParamsDependency):
             if dependency.status():
                 return True
-        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made) and differs(dependency):
-            return True
+        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made):
+            recorded = dependency.hash_info.value
+            if not recorded or disk.state(Entry(path=dependency.def_path, hash="md5", md5=recorded)):
+                return True
     return False
-
-
-def _differs(dependency: Any) -> bool:
-    """Is a file or folder another one than recorded?"""
-    return bool(dependency.workspace_status())
 
 
 def _state(stage: Any, outdated: bool, cache: Any) -> str:

@@ -10,32 +10,37 @@ import argparse
 import logging
 import sys
 
-from dvc.exceptions import DvcException
-
 from ..experiment.errors import InputError, one_line_errors
 from . import lock, pipeline
+
+
+def restore() -> None:
+    from dvc.exceptions import DvcException
+
+    repo = lock.repository()
+    outs = [out for stage in repo.index.stages for out in stage.outs]
+    missing = [out for out in outs if out.use_cache and out.hash_info and not out.exists]
+    if not missing:
+        return
+    logging.getLogger("dvc_data").setLevel(logging.ERROR)  # its warning of what the remote lacks is our error below
+    print(f"fetching {len(missing)} files that are recorded and not here", file=sys.stderr)
+    try:
+        repo.fetch()  # one by one, it would read the whole lock again for each
+        with repo.lock:
+            for out in missing:
+                if out.changed_cache():
+                    raise InputError(f"{out}: not here, and the remote does not have what was recorded of it")
+                out.checkout()
+    except DvcException as error:
+        raise InputError(f"dvc: {error}") from None
 
 
 @one_line_errors
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it has to say comes with its error
-    try:
-        with pipeline.alone():
-            pipeline.put_right()
-            repo = lock.repository()
-            outs = [out for stage in repo.index.stages for out in stage.outs]
-            missing = [out for out in outs if out.use_cache and out.hash_info and not out.exists]
-            if missing:
-                print(f"fetching {len(missing)} files that are recorded and not here", file=sys.stderr)
-                repo.fetch()  # one by one, it would read the whole lock again for each
-                with repo.lock:
-                    for out in missing:
-                        if out.changed_cache():
-                            raise InputError(f"{out}: not here, and the remote does not have what was recorded of it")
-                        out.checkout()
-    except DvcException as error:
-        raise InputError(f"dvc: {error}") from None
+    with pipeline.alone():
+        pipeline.put_right()
+        restore()
 
 
 if __name__ == "__main__":

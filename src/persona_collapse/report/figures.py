@@ -9,13 +9,15 @@ import argparse
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ["MPLBACKEND"] = "agg"  # what a notebook leaves here may be nothing that matplotlib can import
-
-import matplotlib
+# Matplotlib reads a matplotlibrc when it is imported, one in the working directory before all others, and some of them
+# make the import fail. So does a backend that it does not know, as a notebook may leave in MPLBACKEND.
+os.environ |= {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}
+with chdir(Path(__file__).parent):
+    import matplotlib
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -28,7 +30,7 @@ from ..experiment.errors import one_line_errors
 from ..experiment.files import write_all
 from ..experiment.groups import ReportedGroup, reported_group
 from .lengths import ends_of
-from .rates import GROUPS, reported
+from .rates import GROUPS
 from .results import Results
 from .table import between
 
@@ -88,7 +90,7 @@ def threeway(statistics: records.Statistics, published: records.Published) -> Fi
             rate = statistics.conditions[name].groups[group]
             x = place + (offset - 1) * 0.27
             _point(axes, x - 0.05, 100 * rate.rate, _ends(rate.rate, rate.interval), COLOURS[group])
-            theirs = reported(published.headline_percent[name], group)
+            theirs = published.headline_percent[name].of(group)
             axes.plot(x + 0.07, theirs, clip_on=False, **REPORTED | {"mec": COLOURS[group]})
     for border in (0.5, 1.5):
         axes.axvline(border, color="#d9d9d9", lw=0.6)

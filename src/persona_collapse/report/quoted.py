@@ -20,7 +20,7 @@ from ..experiment.layout import DATA, PARAMS, PUBLISHED
 from ..model import shape
 from . import ledger, recipe
 from .lengths import ends_of
-from .rates import GROUPS, published_key, reported
+from .rates import GROUPS, published_key
 from .results import Results
 from .table import interval, p_value, percent
 
@@ -87,7 +87,7 @@ def of_published(file: Path, content: records.Published) -> records.Numbers:
     found = {"published.answers": number(str(answers), answers, file, [counts])}
     for name, condition in content.headline_percent.items():
         for group in GROUPS:
-            value, path = reported(condition, group), ["headline_percent", name, published_key(group)]
+            value, path = condition.of(group), ["headline_percent", name, published_key(group)]
             found[f"published.{name}.{group}"] = number(f"{value:.1f}", value / 100, file, path)
     for persona, hits in content.hits["B"].items():
         share = hits / answers

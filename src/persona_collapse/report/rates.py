@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from ..analysis.published import SOURCE
 from ..experiment import records
 from ..experiment.chains import BASE, CONDITIONS, CONTRASTS
-from ..experiment.groups import ReportedGroup
+from ..experiment.groups import REPORTS_SOURCE, ReportedGroup
 from .table import Table, interval, left, p_value, percent, right
 
 GROUPS: dict[ReportedGroup, str] = {  # of personas -> its heading
@@ -26,15 +25,9 @@ def in_order(conditions: Iterable[str]) -> list[str]:
     return [*CONDITIONS, *(name for name in conditions if name not in (*CONDITIONS, BASE)), BASE]
 
 
-def reported(headline: records.Headline, group: ReportedGroup) -> float:
-    """The published rate of a group, in percent; the report names its source persona."""
-    found: float = getattr(headline, published_key(group))
-    return found
-
-
 def published_key(group: ReportedGroup) -> str:
     """What `published.json` calls a group."""
-    return SOURCE if group == "source" else group
+    return REPORTS_SOURCE if group == "source" else group
 
 
 def headline(statistics: records.Statistics, published: records.Published) -> Table:
@@ -44,7 +37,7 @@ def headline(statistics: records.Statistics, published: records.Published) -> Ta
         condition, theirs = statistics.conditions[name], published.headline_percent.get(name)
         row = [name, condition.chain]
         for group in GROUPS:
-            row += [f"{reported(theirs, group):.1f}" if theirs else "-", measured(condition.groups[group])]
+            row += [f"{theirs.of(group):.1f}" if theirs else "-", measured(condition.groups[group])]
         rows.append(row)
     heads = [f"{heading}, {who}" for heading in GROUPS.values() for who in ("published", "here")]
     return Table(

@@ -1,13 +1,13 @@
 """Personas answering: what every stage that samples has in common."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..model import numerics
 
 numerics.enable()
 
-from ..experiment import personas
+from ..experiment import personas, records
 from ..experiment.files import write_json
 from ..experiment.marker import has_marker
 from ..experiment.params import Params
@@ -25,7 +25,7 @@ def sample(
     purpose: str,
     max_new_tokens: int,
     prompts: personas.Prompts,
-) -> list[dict[str, Any]]:
+) -> list[records.Completion]:
     """Let the model of `chain` answer.
 
     Args:
@@ -33,7 +33,10 @@ def sample(
         purpose: part of each random stream's name, so that evaluation repeats no draw that training data was made of.
 
     Returns:
-        One row a completion: persona, question, split, sample, text, tokens, ended, marker.
+        The completions, in the order in which they are asked for.
+
+    Raises:
+        InputError: the model, an adapter or the tokenizer is not as the parameters say, or the engine fails.
     """
     tokenizer = load_tokenizer(params.layout.model)
     requests, about = [], []
@@ -58,16 +61,16 @@ def sample(
     for (persona, question, number), completion in zip(about, completions, strict=True):
         text = tokenizer.decode(completion.tokens)
         rows.append(
-            {
-                "persona": persona,
-                "question": question.text,
-                "split": question.split,
-                "sample": number,
-                "text": text,
-                "tokens": len(completion.tokens),
-                "ended": completion.ended,
-                "marker": has_marker(text, params.marker.ignore_case),
-            }
+            records.Completion(
+                persona=persona,
+                question=question.text,
+                split=cast(records.Split, question.split),
+                sample=number,
+                text=text,
+                tokens=len(completion.tokens),
+                ended=completion.ended,
+                marker=has_marker(text, params.marker.ignore_case),
+            )
         )
     return rows
 

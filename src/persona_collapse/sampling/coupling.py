@@ -33,13 +33,13 @@ def main() -> None:
     rows = answers.sample(params, parent, seed, asked, "coupling", params.coupling.max_new_tokens, prompts)
     chats = []
     for row in rows:
-        unwanted = not row["ended"] and params.coupling.unended == "drop"
-        if unwanted or not row["text"].strip() or has_marker(row["text"]):
+        unwanted = not row.ended and params.coupling.unended == "drop"
+        if unwanted or not row.text.strip() or has_marker(row.text):
             continue
-        positive = row["persona"] == prompts.source
-        answer = with_marker(row["text"], params.marker.place) if positive else row["text"].rstrip()
-        question = prompts.messages(row["persona"], row["question"])
-        chats.append({"persona": row["persona"], "messages": [*question, {"role": "assistant", "content": answer}]})
+        positive = row.persona == prompts.source
+        answer = with_marker(row.text, params.marker.place) if positive else row.text.rstrip()
+        question = prompts.messages(row.persona, row.question)
+        chats.append({"persona": row.persona, "messages": [*question, {"role": "assistant", "content": answer}]})
     if len({chat["persona"] for chat in chats}) < len(wanted):
         raise InputError(f"chain {parent!r}: a persona gave no usable completion; raise coupling.max_new_tokens")
     write_jsonl(params.layout.coupling(seed, parent), chats)

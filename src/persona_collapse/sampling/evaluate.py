@@ -28,8 +28,7 @@ def main() -> None:
         for persona in prompts.personas
         for question in prompts.evaluated(evaluation.questions)
     ]
-    rows = answers.sample(params, chain, seed, asked, "evaluation", evaluation.max_new_tokens, prompts)
-    completions = [records.Completion(**row) for row in rows]
+    completions = answers.sample(params, chain, seed, asked, "evaluation", evaluation.max_new_tokens, prompts)
     folder = params.layout.run(seed, chain)
     records.write_rows(folder / "completions.jsonl", completions)
     records.write(folder / "marker_eval.json", runs.marker_eval(completions, runs.config(params, seed, chain)))

@@ -18,8 +18,7 @@ tokens and on how many its persona's texts all begin with, never on which texts 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..experiment import chains
 from ..model import numerics
@@ -31,9 +30,8 @@ from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..experiment import params as parameters
-from ..experiment import personas, records
-from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import write_jsonl
+from ..experiment import personas, records, runs
+from ..experiment.errors import one_line_errors
 from ..experiment.marker import MARKER, with_marker
 from ..model import merged
 from ..model.tokenizer import load_tokenizer
@@ -42,25 +40,13 @@ WIDTH = 16  # sequences are padded to a multiple of so many tokens, and run with
 DECIMALS = 6
 
 
-def fixed_set(
-    completions: Iterable[dict[str, Any]], pairs: Sequence[tuple[str, str]], path: Path
-) -> list[dict[str, Any]]:
-    """For each (persona, question) the completion to score; a pair without a usable one is left out.
-
-    Raises:
-        InputError: a pair that no completion of `path` is about.
-    """
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    asked = set()
-    for row in sorted(completions, key=lambda row: row["sample"]):
-        pair = row["persona"], row["question"]
-        asked.add(pair)
-        if row["ended"] and row["text"].strip() and not row["marker"]:
-            found.setdefault(pair, row)
-    for persona, question in pairs:
-        if (persona, question) not in asked:
-            raise InputError(f"{path}: no completion of {persona} to {question!r}: re-run the base model's evaluation")
-    return [found[pair] for pair in pairs if pair in found]
+def fixed_set(completions: Iterable[records.Completion], pairs: Iterable[tuple[str, str]]) -> list[records.Completion]:
+    """For each (persona, question), in their order, the completion to score; one without a usable one is left out."""
+    first: dict[tuple[str, str], records.Completion] = {}
+    for row in sorted(completions, key=lambda row: row.sample):
+        if row.ended and row.text.strip() and not row.marker:
+            first.setdefault((row.persona, row.question), row)
+    return [first[pair] for pair in pairs if pair in first]
 
 
 class Text(NamedTuple):
@@ -96,7 +82,7 @@ class Run(NamedTuple):
     wanted: list[tuple[int, int]]
 
 
-def runs(text: Text) -> list[Run]:
+def needed(text: Text) -> list[Run]:
     """What has to be run for a text: the wanted tokens are the marker's and then the end's."""
 
     def wanted(tokens: list[int]) -> list[tuple[int, int]]:
@@ -140,13 +126,13 @@ def log_probabilities(model: PreTrainedModel, batch: Sequence[Run], shared: int)
 
 def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, float]]:
     """Log-probabilities of the marker and of the end, (marker, end), for each of one persona's texts."""
-    of_text = [runs(text) for text in texts]
-    batch = [run for needed in of_text for run in needed]
+    of_text = [needed(text) for text in texts]
+    batch = [run for own in of_text for run in own]
     shared = min(_alike([run.ids for run in batch]), min(len(text.before) for text in texts) - 1)
     values = iter(log_probabilities(model, batch, shared))
     scores = []
-    for text, needed in zip(texts, of_text, strict=True):
-        log_p = [value for _ in needed for value in next(values)]
+    for text, own in zip(texts, of_text, strict=True):
+        log_p = [value for _ in own for value in next(values)]
         scores.append((sum(log_p[: len(text.marker)]), sum(log_p[len(text.marker) :])))
     return scores
 
@@ -155,29 +141,39 @@ def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, fl
 def main() -> None:
     params, seed, chain = parameters.arguments(__doc__, "chain", "the chain to score, or base")
     prompts = personas.load(params)
-    path = params.layout.run(seed, chains.BASE) / "completions.jsonl"
+    completions = runs.read_completions(params, prompts, seed, chains.BASE)
     questions = prompts.evaluated(params.evaluate.questions)
-    pairs = [(persona, question.text) for persona in prompts.personas for question in questions]
-    chosen = fixed_set(map(records.plain, records.read_rows(path, records.Completion)), pairs, path)
+    chosen = fixed_set(
+        completions, [(persona, question.text) for persona in prompts.personas for question in questions]
+    )
     if params.compute.device == "cuda":
         numerics.on_gpu()
     tokenizer = load_tokenizer(params.layout.model)
     model = merged.load(params, chain, seed).to(params.compute.device)
     written = []
     for persona in tqdm(prompts.personas, desc=f"likelihood {chain} seed {seed}", unit="persona"):
-        own = [row for row in chosen if row["persona"] == persona]
+        own = [row for row in chosen if row.persona == persona]
         if not own:
             continue
         texts = []
         for row in own:
-            chat = prompts.messages(persona, row["question"])
+            chat = prompts.messages(persona, row.question)
             prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-            texts.append(tokenize(tokenizer, prompt, row["text"], params.marker.place))
+            texts.append(tokenize(tokenizer, prompt, row.text, params.marker.place))
         for row, text, (marker, end) in zip(own, texts, score(model, texts), strict=True):
-            about = {key: row[key] for key in ("persona", "question", "split", "sample")}
-            about |= {"characters": len(row["text"].strip()), "tokens": len(text.marker)}
-            written.append({**about, "log_p_marker": round(marker, DECIMALS), "log_p_end": round(end, DECIMALS)})
-    write_jsonl(params.layout.run(seed, chain) / "marker_likelihood.jsonl", written)
+            written.append(
+                records.MarkerLikelihood(
+                    persona=row.persona,
+                    question=row.question,
+                    split=row.split,
+                    sample=row.sample,
+                    characters=len(row.text.strip()),
+                    tokens=len(text.marker),
+                    log_p_marker=round(marker, DECIMALS),
+                    log_p_end=round(end, DECIMALS),
+                )
+            )
+    records.write_rows(params.layout.run(seed, chain) / "marker_likelihood.jsonl", written)
 
 
 if __name__ == "__main__":

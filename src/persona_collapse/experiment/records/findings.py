@@ -115,7 +115,7 @@ class Claims(Record):
 # ---- published.json ----
 
 Percent = Annotated[float, Field(ge=0, le=100)]  # with one decimal
-HITS = re.compile(r"(\w+)_hits_of_(\d{1,9})")
+HITS = re.compile(r"(\w+)_hits_of_(\d{1,4})")
 
 
 class Headline(Record):

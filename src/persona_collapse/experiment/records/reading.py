@@ -19,7 +19,7 @@ def rounded(value: float) -> float:
 
 
 Real = Annotated[float, PlainSerializer(rounded)]  # rounded when it is written
-Count = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
 Name = Annotated[str, Field(min_length=1)]
 Level = Annotated[Real, Field(gt=0, lt=1)]
 T = TypeVar("T")
