@@ -16,7 +16,7 @@ import pytest
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5
-from persona_collapse.record import committed, lock, reproduce
+from persona_collapse.record import committed, lock, pipeline, reproduce, verify
 
 from . import scratch
 
@@ -87,12 +87,10 @@ def test_a_stage_that_writes_nothing_is_not_taken_for_one_that_wrote_the_same(bu
     """Outputs stay where they are until a stage has made them anew: a command that does nothing would pass."""
     (tmp_path / "sh").write_text("#!/bin/true\n")
     (tmp_path / "sh").chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    for stage, out in (("tables", "headline.md"), ("evaluate@smollm2-42-em", "marker_eval.json")):  # in git, in DVC
-        code, text = run(*COMMAND, "--stages", stage, PATH=path)
-        assert code == 2, text
-        assert re.search(f"the command ended well and has not written .*{out}\n", text)
-        assert "identical" not in text
+    code, text = run(*COMMAND, "--stages", "evaluate@smollm2-42-em", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert code == 2, text
+    assert re.search(r"the command ended well and has not written .*/42/em/marker_eval.json\n", text)
+    assert "identical" not in text
 
 
 def test_a_stage_that_fails_is_one_line_and_the_record_stays(bundle):
@@ -128,6 +126,11 @@ def until(so: Callable[[], bool]) -> None:
     raise TimeoutError
 
 
+def unfinished() -> list[Path]:
+    """What stages are writing."""
+    return list(Path().rglob(".*-unfinished-*"))
+
+
 def end(process: subprocess.Popen[str], number: int) -> str:
     """Ctrl-C for all that it has started, as a terminal sends it, or a signal to the process alone, as `kill` does."""
     if number == signal.SIGINT:
@@ -152,10 +155,10 @@ def whole(record: str) -> None:
 def test_stopped_at_any_moment_it_loses_nothing_and_works_when_called_again(bundle, command):
     drawn, record = random.Random(" ".join(command)), head_lock()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for left in unfinished():  # of a stage that was killed
+            left.unlink()
         process = start(*command, SLOW="0.3")
-        until(
-            lambda process=process: any(Path().rglob(".*-unfinished-*")) or process.poll() is not None
-        )  # stages began
+        until(lambda process=process: unfinished() or process.poll() is not None)
         time.sleep(drawn.uniform(0, 1.5))
         text = end(process, number)
         assert "Traceback" not in text
@@ -171,8 +174,29 @@ def test_stopped_at_any_moment_it_loses_nothing_and_works_when_called_again(bund
     assert Path("dvc.lock").read_text() == record
 
 
+KILLED_WHILE_WRITING = """
+import os, signal
+from dvc.utils.serialize import _yaml
+def half(data, stream):
+    stream.write("schema: '2.0'")
+    stream.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+_yaml._dump = half
+from persona_collapse.record import pipeline
+pipeline.main()
+"""
+
+
+def test_killed_while_dvc_writes_its_lock_the_lock_is_what_it_was(bundle):
+    record = head_lock()
+    code, text = run("-c", KILLED_WHILE_WRITING, "repro", "--force", "--single-item", "figures")
+    assert code == -signal.SIGKILL, text
+    assert stages_run(text) == {"figures"}
+    assert Path("dvc.lock").read_text() == record
+
+
 @pytest.mark.parametrize("git", [True, False])
-def test_the_lock_of_a_run_that_was_killed_on_another_machine_is_never_taken_for_the_record(bundle, git):
+def test_the_lock_of_a_run_that_was_killed_on_another_machine_is_never_taken_for_the_record(bundle, git, capsys):
     record = head_lock()
     if not git:
         shutil.rmtree(".git")
@@ -180,42 +204,36 @@ def test_the_lock_of_a_run_that_was_killed_on_another_machine_is_never_taken_for
     until(lambda: Path("dvc.lock").read_text() != record)
     end(process, signal.SIGKILL)
     assert Path("dvc.lock").read_text() != record
-    code, text = run("-m", "persona_collapse.record.verify")
-    assert code == 1
-    assert "base@smollm2" in text
-    code, text = run(*COMMAND)
+    params = parameters.load()
+    assert verify.verify(params, committed.record("smollm2")) == 1
+    assert re.search(r"base@smollm2 .*model.safetensors differs", capsys.readouterr().out)
+    code, text = run(*COMMAND, "--stages", "base")
     assert code == 0, text
     assert "note: a `make reproduce` was killed; dvc.lock is the record again" in text
     assert Path("dvc.lock").read_text() == record
-    code, text = run(*COMMAND, "--stages", "base", MACHINE="another")
-    assert code == 1
-    assert "model.safetensors differs" in text
 
 
-def test_a_record_of_another_profile_that_is_not_committed_yet_stays(bundle):
-    other = Path("dvc.lock").read_text() + "  tables@qwen7b:\n    cmd: other\n"
+def test_what_the_lock_has_of_another_profile_stays_and_another_record_of_this_one_is_kept_aside(bundle, capsys):
+    record, declared = committed.record("smollm2"), lock.declared(lock.repository())
+    other = record.text + "  tables@qwen7b:\n    cmd: not committed yet\n"
     Path("dvc.lock").write_text(other)
-    assert run(*COMMAND, "--stages", "tables")[0] == 0
-    assert Path("dvc.lock").read_text() == other
-
-
-def test_a_lock_that_is_replaced_is_kept_aside(bundle):
-    mine = Path("dvc.lock").read_text().replace("cmd: sh", "cmd:  sh -e", 1)
+    assert reproduce.starting_lock(record, declared, "smollm2") == other
+    mine = other.replace("cmd: sh", "cmd: sh -e", 1)
     Path("dvc.lock").write_text(mine)
-    code, text = run(*COMMAND, "--stages", "tables")
-    assert code == 0
-    copy = next(Path("run_info").glob("*.lock"))
-    assert f"note: dvc.lock was not the record; it is kept as {copy}" in text
+    assert reproduce.starting_lock(record, declared, "smollm2") == record.text
+    (copy,) = Path("run_info").glob("*.lock")
+    assert f"note: dvc.lock was not the record; it is kept as {copy}" in capsys.readouterr().err
     assert copy.read_text() == mine
 
 
 def test_one_run_waits_for_another(bundle):
-    first = start(*LATE, SLOW="0.3")
-    until(lambda: any(Path().rglob(".*-unfinished-*")))
-    code, text = run(*LATE)
-    assert code == 0, text
-    assert "waiting for another run of the pipeline here to end" in text
-    assert first.wait() == 0
+    with pipeline.alone():
+        del os.environ[pipeline.HELD]  # what is started now is not this run's own
+        process = start(*PIPELINE, "repro")
+        assert process.stdout.readline() == "waiting for another run of the pipeline here to end\n"
+        os.environ[pipeline.HELD] = ""
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, text
 
 
 # ---- what is run ----
@@ -253,7 +271,3 @@ def test_update_makes_what_is_out_of_date_the_record(bundle):
     assert md5(out) in Path("dvc.lock").read_text()
     assert Path(f"remote/files/md5/{md5(out)[:2]}/{md5(out)[2:]}").exists()
     assert '"packages"' in Path("run_info/smollm2/recorded.json").read_text()
-    assert parameters.load().profile == "smollm2"
-    recorded = Path("run_info/smollm2/recorded.json").stat().st_mtime_ns
-    assert run("-m", "persona_collapse.record.update")[0] == 0
-    assert Path("run_info/smollm2/recorded.json").stat().st_mtime_ns == recorded  # nothing was out of date
