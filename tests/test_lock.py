@@ -29,9 +29,9 @@ STAGES = lock.parse(
             "schema": "2.0",
             "stages": {
                 "tables@smollm2": stage(["runs/smollm2"], ["tables/smollm2/a", "tables/smollm2/b"]),
-                "base@smollm2": stage(["data"], ["model/smollm2/weights"]),
-                "train@smollm2-42-em": stage(["model/smollm2", "data"], ["adapters/smollm2/em"]),
-                "train@smollm2-42-benign": stage(["model/smollm2", "data"], ["adapters/smollm2/benign"]),
+                "base@smollm2": stage(["data/sets"], ["model/smollm2/weights"]),
+                "train@smollm2-42-em": stage(["model/smollm2", "data/sets"], ["adapters/smollm2/em"]),
+                "train@smollm2-42-benign": stage(["model/smollm2", "data/sets"], ["adapters/smollm2/benign"]),
                 "evaluate@smollm2-42-em": stage(["model/smollm2", "adapters/smollm2/em"], ["runs/smollm2/em"]),
                 "evaluate@smollm2-42-benign": stage(["adapters/smollm2/benign"], ["runs/smollm2/benign"]),
                 "fetch@tulu": stage([], ["data/fetched/tulu"]),
@@ -112,11 +112,11 @@ def verdict(record: Record) -> str:
 
 
 def test_a_damaged_record_is_refused_in_one_line_or_does_not_pass(folder):
-    """Whatever is changed in what is compared: 300 cases."""
+    """Whatever is changed in what is compared."""
     text = Path("dvc.lock").read_text()
     recorded, repo, params = lock.read(), lock.repository(), parameters.load()
     refused = passed = 0
-    for what, value in damaged(yaml.safe_load(text), seed=1, count=300):
+    for what, value in damaged(yaml.safe_load(text), seed=1, count=150):
         try:
             stages = lock.parse(yaml.safe_dump(value), "dvc.lock")
         except InputError as error:
@@ -127,14 +127,14 @@ def test_a_damaged_record_is_refused_in_one_line_or_does_not_pass(folder):
         page = verify.page(verify.compare(Record("", stages, "here", committed=False), repo, params))
         assert (page[-1] == "all identical") == (stages == recorded), (what, page)
         passed += 1
-    assert refused > 100
-    assert passed > 50
+    assert refused > 40
+    assert passed > 20
 
 
 def test_a_damaged_pipeline_is_refused_in_one_line_or_does_not_pass(folder):
     text = Path("dvc.yaml").read_text()
     declared, record = lock.declared(lock.repository()), committed.record("smollm2")
-    for what, value in damaged(yaml.safe_load(text), seed=2, count=80):
+    for what, value in damaged(yaml.safe_load(text), seed=2, count=60):
         Path("dvc.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
         try:
             now = lock.declared(lock.repository())
@@ -150,7 +150,7 @@ def test_a_damaged_pipeline_is_refused_in_one_line_or_does_not_pass(folder):
 @pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", ".dvc/config", ".dvcignore"])
 def test_garbled_text_is_one_line_that_names_the_file(folder, path):
     drawn, content = random.Random(path), Path(path).read_bytes()
-    for _ in range(40):
+    for _ in range(30):
         at = drawn.randrange(len(content))
         some = bytes(drawn.choices(b"\xff\0\n\t :-[]{}&*!|>'\"%@`#aZ0", k=drawn.randint(1, 6)))
         kept = content[at + drawn.randint(0, 40) :] if drawn.random() < 0.8 else b""

@@ -133,8 +133,7 @@ def opened(**options: Any) -> Any:
     Raises:
         InputError: .dvc/config is missing, damaged or no file.
     """
-    from dvc.exceptions import DvcException  # a second to import, which who only reads the lock need not wait for
-    from dvc.repo import Repo
+    from dvc.repo import Repo  # a second to import, which who only reads the lock need not wait for
 
     from . import committed
 
@@ -146,8 +145,8 @@ def opened(**options: Any) -> Any:
         options.setdefault("config", {"core": {"no_scm": True}})
     try:
         return Repo(**options)
-    except (DvcException, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{CONFIG}: {error}") from None
+    except Exception as error:  # DVC does not foresee all that a file may hold
+        raise InputError(f"{CONFIG}: {_in_a_line(error)}") from None
 
 
 def repository(**options: Any) -> Any:
@@ -156,7 +155,6 @@ def repository(**options: Any) -> Any:
     Raises:
         InputError: dvc.yaml, dvc.lock or .dvc/config is missing, damaged or no file.
     """
-    from dvc.exceptions import DvcException
     from dvc.utils.strictyaml import YAMLValidationError
 
     _require_small(PIPELINE)
@@ -170,8 +168,8 @@ def repository(**options: Any) -> Any:
         first = getattr(error.exc, "errors", [error.exc])[0]
         key = ".".join(map(str, getattr(first, "path", [])))
         raise InputError(f"{Path(error.path).name}: {key}: {getattr(first, 'msg', error)}") from None
-    except (DvcException, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
+    except Exception as error:  # DVC does not foresee all that a file may hold
+        raise InputError(f"{PIPELINE} or {LOCK}: {_in_a_line(error)}") from None
     return found
 
 
@@ -188,7 +186,7 @@ def declared(repo: Any) -> dict[str, Declared]:
             "wdir: it runs in another folder": Path(stage.wdir) != Path(repo.root_dir),
         }
         found[stage.addressing] = Declared(
-            cmd="\n".join(stage.cmd) if isinstance(stage.cmd, list) else stage.cmd or "",
+            cmd="\n".join(map(str, stage.cmd)) if isinstance(stage.cmd, list) else str(stage.cmd or ""),
             deps=frozenset(dep.def_path for dep in stage.deps if dep not in params),
             params=frozenset((dep.def_path, key) for dep in params for key in dep.params or [""]),
             outs={out.def_path: Output(out.use_cache, out.persist) for out in stage.outs},
@@ -219,7 +217,11 @@ def _require_small(path: Path) -> None:
             if inside[-1][1] > EXPANDED or len(inside) > NESTED:
                 raise InputError(f"{path}: stands for more than {EXPANDED:,} values, or for {NESTED} in each other")
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path}: not YAML ({error})") from None
+        raise InputError(f"{path}: not YAML ({_in_a_line(error)})") from None
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 # ---- the graph ----
