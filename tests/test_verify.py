@@ -471,7 +471,7 @@ def test_another_lock_can_be_compared_with(bundle, say):
         (instead("dvc.lock", os.mkfifo), "dvc.lock: is a pipe"),
         (instead(".dvc/config", os.mkfifo), ".dvc/config: is a pipe"),
         (instead("dvc.lock", os.mkdir), "dvc.lock: is a folder"),
-        (lambda: write(".dvc/config", "[core"), ".dvc/config: "),
+        (lambda: write(".dvc/config", "[core"), ".dvc/config or .dvcignore: config file error"),
         (stage("base", lambda s: s.update(dep=["a"])), "dvc.yaml: stages.base.dep: extra keys not allowed"),
         (stage("figures", lambda s: s.update(outs=[STATISTICS])), "dvc.yaml or dvc.lock: output 'eval_results"),
         (
