@@ -302,7 +302,7 @@ def test_a_machine_with_everything_passes_without_a_word(ready, lines):
 
 
 def test_the_default_profile_passes_and_imports_no_torch(pipeline):
-    code = "import sys; from persona_collapse.planning import preflight; preflight.main(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from persona_collapse.planning.preflight import main; main(); sys.exit('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
