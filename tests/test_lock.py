@@ -107,16 +107,12 @@ def folder(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return tmp_path / "b"
 
 
-def verdict(record: Record) -> str:
-    return verify.page(verify.compare(record, lock.repository(), parameters.load()))[-1]
-
-
 def test_a_damaged_record_is_refused_in_one_line_or_does_not_pass(folder):
     """Whatever is changed in what is compared."""
     text = Path("dvc.lock").read_text()
     recorded, repo, params = lock.read(), lock.repository(), parameters.load()
     refused = passed = 0
-    for what, value in damaged(yaml.safe_load(text), seed=1, count=150):
+    for what, value in damaged(yaml.safe_load(text), seed=1, count=100):
         try:
             stages = lock.parse(yaml.safe_dump(value), "dvc.lock")
         except InputError as error:
@@ -127,30 +123,32 @@ def test_a_damaged_record_is_refused_in_one_line_or_does_not_pass(folder):
         page = verify.page(verify.compare(Record("", stages, "here", committed=False), repo, params))
         assert (page[-1] == "all identical") == (stages == recorded), (what, page)
         passed += 1
-    assert refused > 40
+    assert refused > 30
     assert passed > 20
 
 
 def test_a_damaged_pipeline_is_refused_in_one_line_or_does_not_pass(folder):
-    text = Path("dvc.yaml").read_text()
-    declared, record = lock.declared(lock.repository()), committed.record("smollm2")
-    for what, value in damaged(yaml.safe_load(text), seed=2, count=60):
+    declared, record, params = lock.declared(lock.repository()), committed.record("smollm2"), parameters.load()
+    for what, value in damaged(yaml.safe_load(Path("dvc.yaml").read_text()), seed=2, count=40):
         Path("dvc.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
         try:
-            now = lock.declared(lock.repository())
+            repo = lock.repository()
         except InputError as error:
             assert str(error).startswith("dvc.yaml"), what
-        else:
-            same = {name: s._replace(outs=set(s.outs)) for name, s in now.items()} == {
-                name: s._replace(outs=set(s.outs)) for name, s in declared.items()
-            }
-            assert (verdict(record) == "all identical") == same, what
+            continue
+        same = unordered(lock.declared(repo)) == unordered(declared)
+        assert (verify.page(verify.compare(record, repo, params))[-1] == "all identical") == same, what
 
 
-@pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", ".dvc/config", ".dvcignore"])
+def unordered(declared: dict[str, lock.Declared]) -> dict[str, lock.Declared]:
+    """Without what decides nothing: the order of outputs, and how they are kept."""
+    return {name: stage._replace(outs=frozenset(stage.outs)) for name, stage in declared.items()}
+
+
+@pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", ".dvc/config"])
 def test_garbled_text_is_one_line_that_names_the_file(folder, path):
     drawn, content = random.Random(path), Path(path).read_bytes()
-    for _ in range(30):
+    for _ in range(20):
         at = drawn.randrange(len(content))
         some = bytes(drawn.choices(b"\xff\0\n\t :-[]{}&*!|>'\"%@`#aZ0", k=drawn.randint(1, 6)))
         kept = content[at + drawn.randint(0, 40) :] if drawn.random() < 0.8 else b""

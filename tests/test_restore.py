@@ -13,16 +13,9 @@ from . import scratch
 RUNS = ("eval_results/smollm2/runs/42/em/marker_eval.json", "eval_results/smollm2/runs/42/benign/marker_eval.json")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    scratch.make(folder)
-    return folder
-
-
 @pytest.fixture
-def clone(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    scratch.git(tmp_path, "clone", "--quiet", str(made), "clone")
+def clone(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    scratch.git(tmp_path, "clone", "--quiet", str(scratch_bundle), "clone")
     monkeypatch.chdir(tmp_path / "clone")
     monkeypatch.setattr("sys.argv", ["restore"])
     return tmp_path / "clone"

@@ -219,6 +219,8 @@ FILES: dict[str, tuple[Break, str, str]] = {
         "(other files)", "adapters/smollm2/1/more"),
     # what no stage reads
     "requirements": (lambda: flip("requirements/cpu.txt"), "(commit)", "requirements/cpu.txt is not as committed"),
+    "a link to another place": (
+        lambda: (Path("link").unlink(), link("Makefile")("link")), "(commit)", "link is not as committed"),
     "the Makefile, with git told not to look": (
         lambda: (scratch.git(Path(), "update-index", "--assume-unchanged", "Makefile"), flip("Makefile")),
         "(commit)", "Makefile is not as committed"),
@@ -469,7 +471,7 @@ def test_another_lock_can_be_compared_with(bundle, say):
         (instead("dvc.lock", os.mkfifo), "dvc.lock: is a pipe"),
         (instead(".dvc/config", os.mkfifo), ".dvc/config: is a pipe"),
         (instead("dvc.lock", os.mkdir), "dvc.lock: is a folder"),
-        (lambda: write(".dvc/config", "[core"), ".dvc/config: "),
+        (lambda: write(".dvc/config", "[core"), ".dvc/config or .dvcignore: config file error"),
         (stage("base", lambda s: s.update(dep=["a"])), "dvc.yaml: stages.base.dep: extra keys not allowed"),
         (stage("figures", lambda s: s.update(outs=[STATISTICS])), "dvc.yaml or dvc.lock: output 'eval_results"),
         (

@@ -146,7 +146,7 @@ def opened(**options: Any) -> Any:
     try:
         return Repo(**options)
     except Exception as error:  # DVC does not foresee all that a file may hold
-        raise InputError(f"{CONFIG}: {_in_a_line(error)}") from None
+        raise InputError(f"{CONFIG} or .dvcignore: {_in_a_line(error)}") from None
 
 
 def repository(**options: Any) -> Any:
