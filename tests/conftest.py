@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from proof.workspace import make_model
 from . import watched
 
 ROOT = Path(__file__).parent.parent
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would the commands that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

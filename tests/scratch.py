@@ -142,6 +142,7 @@ def make(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
+    (folder / "link").symlink_to("README.md")  # git's content of a link is where it points
     git(folder, "init", "--quiet")
     run(folder, "repro")
     run(folder, "push")

@@ -26,6 +26,7 @@ TYPED: dict[str, dict[str, str]] = {
     ".venv/bin/dvc repro --single-item base": {},
     ".venv/bin/dvc status": {},
     "bin/stage analysis.summary FILE": {"FILE": "eval_results/smollm2/runs/42/em-couple/marker_eval.json"},
+    "dvc metrics diff": {},
     "dvc repro": {},
     "dvc repro --dry --force-downstream": {},
     "git status": {},

@@ -17,7 +17,7 @@ from persona_collapse.experiment.marker import with_marker
 from persona_collapse.report import documents, figures, freshness, paper, recipe
 from persona_collapse.report.results import Results
 
-from .bundle import call, remake
+from .bundle import MADE, call, remake
 from .conftest import ROOT, one_line
 from .damage import damaged, damaged_files
 
@@ -97,21 +97,20 @@ def edit_an_answer() -> None:
     records.write(folder / "marker_eval.json", runs.marker_eval(rows, runs.config(params, 42, "em-couple")))
 
 
-def test_one_edited_answer_changes_ledger_tables_prose_page_and_documents(bundle):
+def test_one_edited_answer_changes_ledger_tables_figures_prose_and_documents(bundle):
     changing = (
         "eval_results/smollm2/claims.json",
         "eval_results/smollm2/metrics.json",
         *(f"paper/tables/smollm2/{name}.md" for name in ("headline", "per_persona", "claims")),
         "figures/smollm2/marker_transfer_confab_threeway.pdf",
         "paper/smollm2/report.pdf",
-        "paper/smollm2/report.html",
         "README.md",
         "docs/artifact.md",
     )
     before = {name: md5(name) for name in changing}
     old = read_json(NUMBERS)["headline.B.assistant"]["text"]
     edit_an_answer()
-    remake()
+    remake(*(module for module in MADE if module != "report.page"))
     assert {name for name in changing if md5(name) == before[name]} == set()
     assert read_json(NUMBERS)["headline.B.assistant"]["text"] != old
 

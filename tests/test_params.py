@@ -32,7 +32,7 @@ def test_every_profile_is_complete(profile):
         (lambda c: c["phases"]["couple"].update(epoch=3), "phases.couple.epoch = 3: unknown key; allowed here: epochs"),
         (lambda c: c["phases"]["couple"].update(epochs="six"), "phases.couple.epochs = 'six'"),
         (lambda c: c["phases"]["couple"].update(epochs=0), "phases.couple.epochs = 0"),
-        (lambda c: c["phases"]["couple"]["loss"].update(part="all"), "'tail', 'marker', 'marker_and_gap' or 'marker_alone'"),
+        (lambda c: c["phases"]["couple"]["loss"].update(part="all"), "'marker_and_gap' or 'marker_alone'"),
         (lambda c: c["evaluate"].pop("samples"), "evaluate.samples: Field required"),
         (lambda c: c["sampling"].update(top_p=1.5), "sampling.top_p = 1.5"),
         (lambda c: c["conditions"].update(D="couple-dpo"), "conditions.D: unknown phase 'dpo'"),

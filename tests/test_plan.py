@@ -302,7 +302,7 @@ def test_a_machine_with_everything_passes_without_a_word(ready, lines):
 
 
 def test_the_default_profile_passes_and_imports_no_torch(pipeline):
-    code = "import sys; from persona_collapse import preflight; preflight.main(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from persona_collapse.planning.preflight import main; main(); sys.exit('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
@@ -346,7 +346,7 @@ def test_too_little_memory_is_said_with_what_is_needed_and_what_limits_it(pipeli
         [line] = lines()
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    assert "too little memory: 4.0 GiB by `ulimit -v`; the largest stage, train-" in line
+    assert "too little memory: 4.0 GiB by `ulimit -v`; the largest stage, train" in line
     folder = tmp_path_factory.mktemp("cgroup")
     (folder / "memory.max").write_text("3000\n")
     (folder / "memory.current").write_text("1000\n")
@@ -366,10 +366,10 @@ def test_a_mirror_without_the_model_is_named_and_so_is_every_other_repository(re
 def test_what_is_on_disk_is_not_asked_for_again(ready, lines, monkeypatch):
     monkeypatch.setenv("HUB_MIRROR", str(ready / "empty"))
     assert len(lines()) == 4
-    outs = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["model"]["outs"]
+    outs = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["base"]["outs"]
     for out in outs:
         Path(next(iter(out)).replace("${profile}", "qwen7b")).touch()
-    Repo.init(no_scm=True).commit("model@qwen7b", force=True)
+    Repo.init(no_scm=True).commit("base@qwen7b", force=True)
     found = lines()
     assert len(found) == 3 and not any("Qwen" in line for line in found)
 

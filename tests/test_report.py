@@ -392,6 +392,7 @@ def test_figures_depend_on_nothing_of_the_users(finished, bundle, command, tmp_p
         assert not re.search(rb"Matplotlib v|CreationDate|Software", path.read_bytes())
 
 
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")
 def test_the_hostile_matplotlibrc_is_one(content, tmp_path):
     """The control of the test before: without `bare` it changes a figure."""
     write_text(tmp_path / "matplotlibrc", HOSTILE.replace("no.such.key: 1", ""))

@@ -194,7 +194,7 @@ def older(tmp_path: Path) -> Path:
     for name in ("tiny", "json", "usercustomize", "sitecustomize", "startup"):
         (tmp_path / f"older/{name}.py").parent.mkdir(exist_ok=True)
         (tmp_path / f"older/{name}.py").write_text("VERSION = 'older'\n")
-    (tmp_path / "older/cache").mkdir()
+    (tmp_path / "older/bin").mkdir()  # where `cd bin/..` would end with CDPATH
     return tmp_path / "older"
 
 
@@ -231,6 +231,7 @@ def test_nothing_of_the_users_shell_and_home_gets_through(ready, run, older):
     through = {name for name, value in theirs.items() if found["environment"].get(name) == value}
     assert through == {"CDPATH"}  # no more than a shell's
     assert "OMP_THREAD_LIMIT" not in found["environment"]
+    assert hello(run(ready, "bin/stage", "hello", CDPATH=str(older)))["tiny"] == "locked"
 
 
 def test_a_stage_tells_nobody_and_only_what_fetches_may_ask_a_hub(ready, run):

@@ -219,6 +219,8 @@ FILES: dict[str, tuple[Break, str, str]] = {
         "(other files)", "adapters/smollm2/1/more"),
     # what no stage reads
     "requirements": (lambda: flip("requirements/cpu.txt"), "(commit)", "requirements/cpu.txt is not as committed"),
+    "a link to another place": (
+        lambda: (Path("link").unlink(), link("Makefile")("link")), "(commit)", "link is not as committed"),
     "the Makefile, with git told not to look": (
         lambda: (scratch.git(Path(), "update-index", "--assume-unchanged", "Makefile"), flip("Makefile")),
         "(commit)", "Makefile is not as committed"),

@@ -9,6 +9,7 @@ What is compared, and what could not be, is said in the last lines but one.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -156,9 +157,14 @@ def since_commit(stages: Mapping[str, Stage]) -> list[str]:
         covered = path.startswith(BESIDE) or any(path == entry or path.startswith(f"{entry}/") for entry in entries)
         if covered or (path.startswith(f"{REMOTE}/") and Path(path).is_file()):  # objects are in another row
             continue
-        if wrong := disk.trouble(Path(path)):
+        if Path(path).is_symlink():  # git's content of a link is where it points
+            wrong, content = "", os.fsencode(Path(path).readlink())
+        else:
+            wrong = disk.trouble(Path(path))
+            content = b"" if wrong else read_bytes(path)
+        if wrong:
             found.append(f"{path} {wrong}")
-        elif committed.blob(read_bytes(path), recorded) != recorded:
+        elif committed.blob(content, recorded) != recorded:
             found.append(f"{path} is not as committed")
     more = (path for path in disk.undeclared(map(Path, CODE), listed) if not disk.left_by_python(path))
     return found + [f"{path} is not committed" for path in more]
