@@ -394,8 +394,9 @@ def test_what_is_identical_is(bundle, say):
 def test_the_base_model_may_be_absent_as_a_whole_and_that_is_said(bundle, say):
     Path("model/smollm2/model.safetensors").unlink()  # its tokenizer comes with a clone
     code, text = say()
-    assert (code, rows(text)) == (0, {})
-    assert text.splitlines()[-1] == "all identical, without the base model: model/smollm2 is not here (1 files)"
+    assert (code, rows(text)) == (0, {"base@smollm2": "not here: model/smollm2/model.safetensors"})
+    last = "all identical that is here; the base model is not (`dvc repro base@smollm2` makes it)"
+    assert text.splitlines()[-1] == last
 
 
 REASONS = {

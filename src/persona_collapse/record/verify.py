@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
     rows: Rows
     outputs: Rows  # of stages: what is wrong with their outputs alone
     covers: list[str]  # lines on what was compared, and what was not
-    absent: list[str]  # recorded files that a clone cannot have
+    absent: Mapping[str, list[str]]  # by stage, recorded files that a clone cannot have
 
 
 def compare(record: Record, repo: Any, params: parameters.Params) -> Comparison:
@@ -52,7 +52,7 @@ def compare(record: Record, repo: Any, params: parameters.Params) -> Comparison:
     stages = concerned(record.stages, declared, params.profile)
     absent = not_here(stages, declared, layout)
     made = {out.path: out.md5 for stage in stages.values() for out in stage.outs}
-    on_disk = Disk(repo, absent, made)
+    on_disk = Disk(repo, {path for paths in absent.values() for path in paths}, made)
     values = {file: read_yaml(file) for file in {file for stage in stages.values() for file in stage.params}}
     outputs = {name: wrong_files(stage.outs, on_disk) for name, stage in stages.items()}
     rows: Rows = {"(data and code)": given(stages, made, on_disk)}
@@ -123,15 +123,17 @@ def _made(path: str, made: Mapping[str, str]) -> bool:
     return any(out == path or out.startswith(f"{path}/") for out in made)
 
 
-def not_here(stages: Mapping[str, Stage], declared: Mapping[str, Declared], layout: Layout) -> list[str]:
-    """The base model's files that are kept nowhere, if none of them is here: a clone is complete without them."""
-    paths = [
-        path
+def not_here(stages: Mapping[str, Stage], declared: Mapping[str, Declared], layout: Layout) -> dict[str, list[str]]:
+    """By stage, the base model's files that are kept nowhere, if none of them is here: a clone is complete without."""
+    found = {
+        name: [
+            path for path, out in declared[name].outs.items() if Path(path).parent == layout.model and not out.cached
+        ]
         for name in stages
-        for path, out in (declared[name].outs if name in declared else {}).items()
-        if Path(path).parent == layout.model and not out.cached
-    ]
-    return [] if any(Path(path).exists() for path in paths) else paths
+        if name in declared
+    }
+    here = any(Path(path).exists() for paths in found.values() for path in paths)
+    return {} if here else {name: paths for name, paths in found.items() if paths}
 
 
 def places(layout: Layout) -> list[Path]:
@@ -211,16 +213,15 @@ def different_parameters(stage: Stage, files: Mapping[str, Mapping[str, Any]]) -
 def page(found: Comparison) -> list[str]:
     """What the command prints: a row for each subject and stage, what was compared, and the verdict."""
     width = max(map(len, found.rows))
-    lines = [f"{name:<{width}}  {'; '.join(wrong) or 'identical'}" for name, wrong in found.rows.items()]
+    absent = {name: f"not here: {', '.join(paths)}" for name, paths in found.absent.items()}
+    lines = [
+        f"{name:<{width}}  {'; '.join(wrong) or absent.get(name, 'identical')}" for name, wrong in found.rows.items()
+    ]
     lines += found.covers
     if any(found.rows.values()):
         return [*lines, "NOT identical to the record"]
-    if found.absent:
-        folder = Path(found.absent[0]).parent
-        return [
-            *lines,
-            f"all identical, without the base model: {folder} is not here ({len(found.absent)} files)",
-        ]
+    if absent:
+        return [*lines, f"all identical that is here; the base model is not (`dvc repro {' '.join(absent)}` makes it)"]
     return [*lines, "all identical"]
 
 
