@@ -13,7 +13,8 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
-from persona_collapse.experiment import chains, personas, records, runs
+from persona_collapse.analysis import records
+from persona_collapse.experiment import chains, personas, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import write_json, write_jsonl
 from persona_collapse.experiment.layout import SOURCES

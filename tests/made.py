@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from persona_collapse.experiment import chains, personas, records, runs
+from persona_collapse.analysis import records
+from persona_collapse.experiment import chains, personas, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import write_text
 from persona_collapse.experiment.marker import has_marker, with_marker

@@ -8,12 +8,20 @@ import pytest
 import yaml
 from scipy.stats import fisher_exact
 
-from persona_collapse.analysis import checks, claims, hypothesis_tests, intervals, ledger, marker_eval, published
+from persona_collapse.analysis import (
+    checks,
+    claims,
+    hypothesis_tests,
+    intervals,
+    ledger,
+    marker_eval,
+    published,
+    records,
+)
 from persona_collapse.analysis.marker_eval import Persona
-from persona_collapse.experiment import records
+from persona_collapse.analysis.records import Counts
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_json, read_yaml, to_json, write_text
-from persona_collapse.experiment.records import Counts
 from persona_collapse.report import ledger as tables
 
 from . import made

@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from persona_collapse.analysis import hypothesis_tests, intervals, length_control, lengths, marker_eval, summary
+from persona_collapse.analysis import (
+    hypothesis_tests,
+    intervals,
+    length_control,
+    lengths,
+    marker_eval,
+    records,
+    summary,
+)
 from persona_collapse.analysis.length_control import Answer
+from persona_collapse.analysis.records import Counts
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment import records, runs
+from persona_collapse.experiment import runs
 from persona_collapse.experiment.files import to_json, write_jsonl
 from persona_collapse.experiment.marker import with_marker
-from persona_collapse.experiment.records import Counts
 
 from . import made
 from .conftest import one_line

@@ -8,8 +8,9 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from persona_collapse.analysis import records
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment import personas, records
+from persona_collapse.experiment import personas
 from persona_collapse.experiment.files import read_jsonl, write_jsonl
 from persona_collapse.experiment.layout import Layout
 from persona_collapse.sampling import likelihood

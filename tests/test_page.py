@@ -21,8 +21,9 @@ import pytest
 import yaml
 from jinja2 import nodes
 
+from persona_collapse.analysis import records
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment import records, runs
+from persona_collapse.experiment import runs
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_json, write_all, write_json, write_jsonl
 from persona_collapse.experiment.marker import has_marker

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from persona_collapse.analysis import records
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment import records, runs
+from persona_collapse.experiment import runs
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json
 from persona_collapse.experiment.marker import with_marker

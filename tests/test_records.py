@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from persona_collapse.analysis import claims, lengths, marker_eval, results
-from persona_collapse.experiment import groups, records
+from persona_collapse.analysis import claims, lengths, marker_eval, records, results
+from persona_collapse.experiment import groups
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_json, to_json, write_json
 

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from persona_collapse.experiment import chains, records
+from persona_collapse.analysis import records
+from persona_collapse.experiment import chains
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.chains import CONDITIONS, CONTRASTS
 from persona_collapse.experiment.errors import InputError

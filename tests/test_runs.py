@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from persona_collapse.analysis import claims, lengths, results
+from persona_collapse.analysis import claims, lengths, records, results
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment import personas, records, runs
+from persona_collapse.experiment import personas, runs
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_json, write_json, write_jsonl, write_text
 from persona_collapse.experiment.marker import with_marker

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from persona_collapse.analysis import hypothesis_tests, intervals, marker_eval, results, summary
+from persona_collapse.analysis import hypothesis_tests, intervals, marker_eval, records, results, summary
 from persona_collapse.analysis.intervals import How
 from persona_collapse.analysis.marker_eval import Lengths, Persona
-from persona_collapse.experiment import records
+from persona_collapse.analysis.records import Counts
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import write_json
 from persona_collapse.experiment.params import Gates
-from persona_collapse.experiment.records import Counts
 
 from . import made
 from .conftest import ROOT, one_line

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from persona_collapse.analysis import claims, results
-from persona_collapse.experiment import chains, personas, records, runs
+from persona_collapse.analysis import claims, records, results
+from persona_collapse.experiment import chains, personas, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json, write_all, write_json, write_jsonl

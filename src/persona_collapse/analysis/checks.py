@@ -7,7 +7,6 @@ in words and the numbers behind it. Nothing here knows whose counts they are.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from ..experiment.records import Counts, Finding, Part, Verdict
 from .hypothesis_tests import fisher, sign_flip, smallest_sign_flip
 from .intervals import (
     How,
@@ -21,6 +20,7 @@ from .intervals import (
 )
 from .ledger import Bounds, Difference, NoDifference
 from .marker_eval import total
+from .records import Counts, Finding, Part, Verdict
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 HOLDS, FAILS, UNTESTABLE = VERDICTS

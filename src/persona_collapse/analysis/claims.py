@@ -13,15 +13,14 @@ from itertools import product
 from typing import Any
 
 from ..experiment import params as parameters
-from ..experiment import records
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.groups import REPORTS_SOURCE
 from ..experiment.layout import PUBLISHED
-from ..experiment.records import Counts, Finding, Part
-from . import checks, marker_eval, published
+from . import checks, marker_eval, published, records
 from .intervals import How
 from .ledger import CLAIMS, Check, Ledger, comparisons, load, require
 from .marker_eval import Personas, Questions, by_question, total
+from .records import Counts, Finding, Part
 from .results import read_runs
 
 UNPUBLISHED = "the counts by question are not published here"

@@ -12,9 +12,9 @@ from math import gcd
 import numpy as np
 from scipy.stats import fisher_exact
 
-from ..experiment.records import Counts, Test
 from .intervals import Array, Questions, Values, sums_by_question
 from .marker_eval import total
+from .records import Counts, Test
 
 MOST_QUESTIONS = 40  # of the sign-flip test of means, which sorts the sums of half of them: 2**20
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, norm
 
-from ..experiment.records import Counts
+from .records import Counts
 
 SEED = 20_240_229  # of the bootstrap
 BATCH = 10_000  # draws that are in memory at once; the result does not depend on it

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
-from ..experiment import records
 from ..experiment.errors import InputError
 from ..experiment.files import read_yaml
 from ..experiment.groups import members
 from ..experiment.layout import DATA
 from ..experiment.params import Rate, Record
+from . import records
 
 CLAIMS = DATA / "claims.yaml"
 GROUPS = ("source", "assistant", "bystanders", "non_source", "all")  # the words of MEANING that a claim may use

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..experiment import records
 from ..experiment.chains import CONTRASTS
-from ..experiment.records import Counts, ReportedGroup
-from . import summary
+from . import records, summary
 from .hypothesis_tests import holm, sign_flip_of_means
 from .intervals import Array, How, mean, mean_interval, resampled, with_width
+from .records import Counts, ReportedGroup
 
 
 class Answer(NamedTuple):

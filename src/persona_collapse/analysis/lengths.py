@@ -19,11 +19,12 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from ..experiment import params as parameters
-from ..experiment import personas, records, runs
+from ..experiment import personas, runs
 from ..experiment.chains import BASE
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.groups import REPORTED_GROUPS, reported_group
 from ..experiment.marker import MARKER
+from . import records
 from .intervals import How
 from .length_control import Answer, Condition, Scored, bands, contrasts, described, edges_of
 

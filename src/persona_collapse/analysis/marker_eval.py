@@ -12,10 +12,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..experiment import records
 from ..experiment.errors import InputError
 from ..experiment.files import read_json
-from ..experiment.records import Counts, Split
+from . import records
+from .records import Counts, Split
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]  # in a file, so that sums of them are exact everywhere
 Questions = Mapping[str, Counts]  # by question, in alphabetical order, so that nothing depends on the file's

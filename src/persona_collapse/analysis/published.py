@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..experiment.errors import InputError
 from ..experiment.groups import REPORTED_GROUPS, REPORTS_SOURCE, members
 from ..experiment.layout import PUBLISHED
-from ..experiment.records import Counts, Published, rounds_to
+from .records import Counts, Published, rounds_to
 
 
 class Block(NamedTuple):

@@ -9,14 +9,14 @@ import argparse
 from collections.abc import Mapping
 
 from ..experiment import params as parameters
-from ..experiment import personas, records, runs
+from ..experiment import personas, runs
 from ..experiment.chains import BASE, CONTRASTS
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.groups import REPORTED_GROUPS
-from ..experiment.records import Counts, Summary
-from . import marker_eval, summary
+from . import marker_eval, records, summary
 from .hypothesis_tests import all_fisher
 from .intervals import How
+from .records import Counts, Summary
 
 
 def read_runs(params: parameters.Params) -> dict[str, dict[str, marker_eval.Personas]]:

@@ -16,15 +16,14 @@ from typing import Any, get_args
 import numpy as np
 
 from ..experiment import params as parameters
-from ..experiment import records
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import to_json
 from ..experiment.groups import ASSISTANT, REPORTED_GROUPS, REPORTS_SOURCE, members
-from ..experiment.records import Counts, MarkerRate, Split
-from . import marker_eval
+from . import marker_eval, records
 from .hypothesis_tests import all_fisher
 from .intervals import How, Interval, cluster_bootstrap, wilson
 from .marker_eval import Persona, Personas, Questions, by_question, total
+from .records import Counts, MarkerRate, Split
 
 
 def intervals(pooled: Counts, questions: Questions, how: How) -> dict[str, Interval | None]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ..analysis import marker_eval
-from ..experiment import groups, records
+from ..analysis import marker_eval, records
+from ..experiment import groups
 from ..experiment.errors import InputError
 from ..experiment.layout import Layout
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..analysis import hypothesis_tests, marker_eval
+from ..analysis.records import Counts
 from ..experiment.errors import InputError
-from ..experiment.records import Counts
 from . import environment, lock
 from .disk import REMOTE
 from .lock import Stage

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..analysis import ledger
+from ..analysis import ledger, records
 from ..analysis.ledger import CLAIMS
-from ..experiment import records
+from ..analysis.records import Number
 from ..experiment.chains import BASE
 from ..experiment.errors import InputError
 from ..experiment.files import read_yaml
 from ..experiment.layout import PARAMS
-from ..experiment.records import Number
 from . import lock
 from .counts import Steps, sums
 from .lock import LOCK, Stage, Stages

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..analysis import records
+from ..analysis.records import Number
 from ..experiment import params as parameters
-from ..experiment import records
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import md5, read_json, read_yaml
-from ..experiment.records import Number
 from . import lineage, lock, verify
 from .counts import Steps, added_up, sums
 from .disk import Disk

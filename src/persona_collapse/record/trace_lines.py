@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ..experiment import records
+from ..analysis import records
 from ..experiment.files import read_json
 from ..experiment.layout import DATA, SOURCES
 from ..inputs import datasets, sources

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..analysis import records
 from ..experiment import params as parameters
-from ..experiment import records
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_text, write_all
 from ..experiment.layout import PARAMS, Layout

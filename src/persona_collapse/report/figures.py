@@ -24,8 +24,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..analysis import records
 from ..experiment import params as parameters
-from ..experiment import records
 from ..experiment.errors import one_line_errors
 from ..experiment.files import write_all
 from ..experiment.groups import ReportedGroup, reported_group

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ..analysis import checks
-from ..experiment import records
+from ..analysis import checks, records
 from .table import Table, left, right
 
 UNPUBLISHED = "the report's counts by question are not published here"

@@ -1,6 +1,6 @@
 """The tables of the length control: answers of like length, and the marker's probability after the same texts."""
 
-from ..experiment import records
+from ..analysis import records
 from ..experiment.chains import CONTRASTS
 from .rates import GROUPS, in_order, measured
 from .table import Table, between, interval, left, p_value, percent, right

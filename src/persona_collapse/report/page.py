@@ -21,8 +21,9 @@ import jinja2
 from jinja2 import nodes
 from markupsafe import Markup, escape
 
+from ..analysis import records
 from ..experiment import params as parameters
-from ..experiment import personas, records, runs
+from ..experiment import personas, runs
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_bytes, read_text, write_all
 from ..experiment.marker import MARKER

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
-from ..experiment import chains, personas, records
+from ..analysis import records
+from ..experiment import chains, personas
 from ..experiment import params as parameters
 from ..experiment.errors import one_line_errors
 from ..experiment.files import read_jsonl, to_json, write_all

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from ..experiment import records
+from ..analysis import records
 from ..experiment.chains import BASE, CONDITIONS, CONTRASTS
 from ..experiment.groups import REPORTS_SOURCE, ReportedGroup
 from .table import Table, interval, left, p_value, percent, right

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from ..experiment import chains, records
+from ..analysis import records
+from ..experiment import chains
 from ..experiment import params as parameters
 from ..experiment.errors import InputError
 from ..experiment.files import read_yaml

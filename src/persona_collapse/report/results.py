@@ -5,8 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..analysis import records
 from ..experiment import params as parameters
-from ..experiment import records
 from ..experiment.errors import InputError
 from ..experiment.layout import PARAMS, PUBLISHED
 

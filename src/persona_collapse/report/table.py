@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ..experiment import records
+from ..analysis import records
 from ..experiment.files import to_json
 from ..experiment.params import Record
 

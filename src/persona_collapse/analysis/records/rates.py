@@ -7,11 +7,11 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ..chains import BASE, CONDITIONS, CONTRASTS
-from ..groups import REPORTED_GROUPS, ReportedGroup
-from ..params import Record, Seed
-from .reading import Count, Level, Name, Real
-from .runs import DataHash
+from ...experiment.chains import BASE, CONDITIONS, CONTRASTS
+from ...experiment.groups import REPORTED_GROUPS, ReportedGroup
+from ...experiment.params import Record, Seed
+from ...experiment.records.reading import Count, Level, Name, Real
+from ...experiment.records.runs import DataHash
 
 
 def _within(lowest: int) -> AfterValidator:

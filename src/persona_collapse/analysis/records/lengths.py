@@ -5,9 +5,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from ..chains import BASE, CONDITIONS, CONTRASTS
-from ..groups import ReportedGroup
-from ..params import Record
+from ...experiment.chains import BASE, CONDITIONS, CONTRASTS
+from ...experiment.groups import ReportedGroup
+from ...experiment.params import Record
+from ...experiment.records.reading import Count, Level, Name, Real
 from .rates import (
     Gap,
     GapInterval,
@@ -20,7 +21,6 @@ from .rates import (
     require_keys,
     rising,
 )
-from .reading import Count, Level, Name, Real
 
 
 class Spread(Record):

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from ..chains import CONDITIONS
-from ..groups import ASSISTANT, REPORTED_GROUPS, REPORTS_SOURCE, ReportedGroup, members
-from ..params import Record
+from ...experiment.chains import CONDITIONS
+from ...experiment.groups import ASSISTANT, REPORTED_GROUPS, REPORTS_SOURCE, ReportedGroup, members
+from ...experiment.params import Record
+from ...experiment.records.reading import Count, Level, Name
 from .rates import Gap, GapInterval, Seeds, Share, require_keys
-from .reading import Count, Level, Name
 
 # ---- claims.json ----
 
