@@ -32,8 +32,9 @@ class Compute(Record):
 
 
 class PackagedModel(Record):
-    package: str  # the installed Python package that carries the weights
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of its GGUF file
+    package: str  # the installed Python package that carries the weights as a GGUF file
+    parts: Positive | None = None  # of that file, each in a package of its own: `<package>1`, `<package>2` and so on
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the whole file
 
 
 class HubModel(Record):
