@@ -102,6 +102,22 @@ def _likelihood(params: Params, shape: Shape, stage: Stage) -> Cost:
     return replace(cost, disk=2 * len(texts) * ROW)
 
 
+def _geometry(params: Params, shape: Shape, stage: Stage) -> Cost:
+    """One pass over each prompt."""
+    prompts = [(length, 1) for length, _ in workload.evaluation_requests(params)]
+    return replace(costs.sampling(shape, params, prompts, 0, 0), disk=shape.layers * ROW)
+
+
+def _advice(params: Params, shape: Shape, stage: Stage) -> Cost:
+    """One pass over each held-out question with either answer."""
+    chats = [
+        (length, 1)
+        for name in (params.advice.bad, params.advice.good)
+        for length, _ in workload.chats(name).lengths[-params.advice.held_out :]
+    ]
+    return replace(costs.sampling(shape, params, chats, 0, 0), disk=params.advice.held_out * ROW)
+
+
 def _sampled(params: Params, shape: Shape, requests: list[tuple[int, int]], limit: int) -> Cost:
     answer = workload.answer(params, limit)
     cost = costs.sampling(shape, params, requests, answer, limit)
@@ -120,6 +136,8 @@ COSTS: dict[str, Callable[[Params, Shape, Stage], Cost]] = {
     "coupling": _coupling,
     "evaluate": _evaluate,
     "likelihood": _likelihood,
+    "geometry": _geometry,
+    "advice": _advice,
     **dict.fromkeys(
         ("results", "claims", "lengths", "metrics", "tables", "quoted", "figures", "paper", "page"), _report
     ),
