@@ -1,4 +1,4 @@
-"""A record made elsewhere, in one part or several: what a machine that comes and goes has made, packed and brought home.
+"""A record made elsewhere, in one part or several: what a machine that comes and goes has made, brought home.
 
     python -m persona_collapse.record.parts collect --folder FOLDER [--mib 16]     there: FOLDER/part.tar.xz.000 and on
     python -m persona_collapse.record.parts join FILE...                           here: all the files of one part
