@@ -3,16 +3,17 @@
     python -m persona_collapse.record.parts collect --folder FOLDER [--mib 16]     there: FOLDER/part.tar.xz.000 and on
     python -m persona_collapse.record.parts join FILE...                           here: all the files of one part
 
-A part holds the stages of the active profile as `dvc.lock` has them, and their outputs but for weights, which are
-recorded by their hash alone. Joining puts the outputs in their places and into DVC's cache, and the stages into
-`dvc.lock`; stages that need no model then run here. What was recorded before must agree: of a stage that was made twice
-with other outputs the files that differ are named, and nothing is changed.
+A part holds the stages of the active profile as `dvc.lock` has them, their outputs but for weights, which are recorded
+by their hash alone, and what is noted of the machine. Joining puts the outputs in their places and into DVC's cache,
+and the stages into `dvc.lock`; stages that need no model then run here. What was recorded before must agree: of a stage
+that was made twice with other outputs the files that differ are named, and nothing is changed.
 """
 
 import argparse
 import hashlib
 import io
 import lzma
+import re
 import sys
 import tarfile
 from collections.abc import Sequence
@@ -22,12 +23,14 @@ from typing import Any
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import md5, read_bytes, whole, write_all
+from ..experiment.layout import Layout
 from ..experiment.strict import from_yaml
-from . import lock, pipeline
+from . import environment, lock, pipeline
 from .lock import LOCK, Entry, Stages
 
 WEIGHTS = ".safetensors"
 NAME = "part.tar.xz"
+MACHINE = re.compile(r"run_info/\w+/recorded\.json")  # what is noted of the machine, which is no output
 
 
 def collect(profile: str, folder: Path, mib: int) -> list[Path]:
@@ -47,6 +50,8 @@ def collect(profile: str, folder: Path, mib: int) -> list[Path]:
         for out in _carried(stages):
             if (found := md5(Path(out.path))) != out.md5:
                 raise InputError(f"{out.path}: MD5 is {found}, recorded is {out.md5}")
+        about_machine = environment.recorded(Layout(profile))
+        names += [str(about_machine)] if about_machine.exists() else []
         for name in [str(LOCK), *sorted(names)]:
             content = read_bytes(name)
             about = tarfile.TarInfo(name)
@@ -73,7 +78,7 @@ def join(files: Sequence[Path]) -> list[str]:
     stages = lock.parse(text, f"{LOCK} of {files[0]}")
     made = {out.path: out.md5 for stage in stages.values() for out in stage.outs}
     for name, own in content.items():
-        if hashlib.md5(own).hexdigest() != made.get(name):
+        if not MACHINE.fullmatch(name) and hashlib.md5(own).hexdigest() != made.get(name):
             raise InputError(f"{files[0]}: {name} is not what the part records")
     stages = {name: stage for name, stage in stages.items() if any(out.path in content for out in stage.outs)}
     here = lock.read() if LOCK.exists() else {}
