@@ -17,7 +17,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
 from ..experiment.params import Params
-from ..model.shape import SHAPES, Shape
+from ..model.shape import Shape
 from . import costs, workload
 from .costs import GIB, Cost
 from .states import STATES, Stage, stages
@@ -37,7 +37,7 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
     if shape is None:
         raise InputError(
             f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro base`); "
-            f"known are: {', '.join(SHAPES)}"
+            f"known are: {', '.join(costs.KNOWN)}"
         )
     priced = []
     merged: set[tuple[str, ...]] = set()
