@@ -1,0 +1,1 @@
+"""How far each condition keeps the marker to the source, in log-odds: `collapse.json`."""

@@ -1,0 +1,1 @@
+"""Differences between conditions, with seeds as the units: `contrasts.json`."""

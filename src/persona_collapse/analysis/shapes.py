@@ -1,0 +1,1 @@
+"""What answers look like, by condition, seed and group: `shapes.json`."""
