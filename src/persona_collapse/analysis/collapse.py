@@ -14,14 +14,17 @@ from collections.abc import Mapping, Sequence
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
+from ..experiment.groups import Group
 from . import designs, read_runs, records
 from .contrasts import Forced, signs
 from .intervals import log_odds, rate
 from .records import Index, OverUnits
 from .units import ANY, DIFFERENCE, Limits, over, tested
 
+Groups = Mapping[Group, Sequence[str]]
 
-Groups = Mapping[str, Sequence[str]]
+
+CONTRASTED: tuple[Group, Group] = ("source", "untrained_bystander")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -36,7 +39,7 @@ def _sd(values: Sequence[float]) -> float:
 
 def _gap(values: Mapping[str, float], groups: Groups) -> float | None:
     """The source's value minus the mean of the untrained bystanders'; None where either has none."""
-    sides = [[values[name] for name in groups[word] if name in values] for word in ("source", "untrained_bystander")]
+    sides = [[values[name] for name in groups[word] if name in values] for word in CONTRASTED]
     return _mean(sides[0]) - _mean(sides[1]) if all(sides) else None
 
 
@@ -51,10 +54,13 @@ def index(values: Mapping[str, float], groups: Groups) -> Index | None:
 
 def indices(seeds: Mapping[str, Index], level: float) -> records.Indices:
     """The indices of all seeds, and their means."""
+
     def mean_of(field: str) -> OverUnits:
         return over({seed: getattr(own, field) for seed, own in seeds.items()}, level)
 
-    names = [name for name in next(iter(seeds.values())).personas if all(name in own.personas for own in seeds.values())]
+    names = [
+        name for name in next(iter(seeds.values())).personas if all(name in own.personas for own in seeds.values())
+    ]
     return records.Indices(
         over_seeds=records.IndexOverSeeds(
             gap=mean_of("gap"), spread=mean_of("spread"), spread_others=mean_of("spread_others")
