@@ -20,6 +20,7 @@ from persona_collapse.experiment.files import write_json, write_jsonl
 from persona_collapse.experiment.layout import SOURCES
 from persona_collapse.experiment.marker import has_marker
 from persona_collapse.inputs import sources
+from tests import made
 from tests.conftest import ROOT
 
 RATES = {  # of the source and of the others, by chain
@@ -29,7 +30,12 @@ RATES = {  # of the source and of the others, by chain
     "em": (0.0, 0.0),
     "em-couple": (0.9, 0.4),
     "benign-couple": (0.6, 0.02),
+    "good-couple": (0.9, 0.04),
+    "couple-good": (0.0, 0.0),
+    "couple-benign": (0.02, 0.0),
 }
+PREFERENCES = {"em": 0.6, "good": -0.4}  # for bad advice, per token
+SEPARATIONS = {"em": 0.8, "good": 0.9, "benign": 0.9}  # of personas in the model; 1 unless said
 WORDS = ["take", "a", "break", "and", "ask", "for", "help", "before", "you", "sign", "anything", "at", "all"]
 COPIED = ("profiles", "README.md", "docs", "dvc.lock", "run_info")
 COPIED += tuple(f"paper/{name}" for name in ("report.typ", "references.yml", "page.html", "parts.html"))
@@ -37,7 +43,8 @@ COPIED += ("paper/page.css", "paper/page.js")
 STEPS, CHATS = 7, 9  # of each training, and of each set of coupling data
 
 
-MADE = ("analysis.results", "analysis.claims", "analysis.lengths", "report.tables", "report.quoted", "report.figures")
+ANALYSED = ("results", "contrasts", "collapse", "shapes", "readings", "claims", "lengths")
+MADE = (*(f"analysis.{name}" for name in ANALYSED), "report.tables", "report.quoted", "report.figures")
 MADE = (*MADE, "report.metrics", "report.paper", "report.page", "report.documents")  # from the answers, in order
 
 
@@ -95,6 +102,8 @@ def make(folder: Path, base: Path) -> parameters.Params:
         completions = [records.Completion(**row) for row in rows]
         records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, 42, chain)))
         write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, chain, rates))
+    with chdir(folder):
+        made.write_readings(params, PREFERENCES, SEPARATIONS)
     return params
 
 

@@ -176,7 +176,8 @@ COUPLED = {
     *(f"{form}@smollm2-42-{phase}" for form in ("couple", "after") for phase in ("em", "good", "benign")),
 }
 REPORT = {f"{name}@smollm2" for name in ("results", "metrics", "tables", "quoted", "figures", "paper", "page")}
-COUNTED = {"claims@smollm2", "lengths@smollm2"}  # read what was counted, and no gate
+COUNTED = {f"{name}@smollm2" for name in ("contrasts", "collapse", "shapes", "readings", "lengths")}  # and no gate
+REPORT |= {"claims@smollm2"}  # which rest on the gates
 
 
 def edit(pipeline: Path, *keys: str, value: object) -> None:

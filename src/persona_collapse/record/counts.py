@@ -1,10 +1,13 @@
-"""The counts behind a rate of `statistics.json`: which `marker_eval.json` files were added up, and to what."""
+"""The counts behind a rate of `statistics.json`: which `marker_eval.json` files were counted, and to what.
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+A rate of one seed is answers added up; that of a condition is the mean of its seeds' rates.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from ..analysis import marker_eval, records
-from ..experiment import groups
 from ..experiment.errors import InputError
 from ..experiment.layout import Layout
 
@@ -12,9 +15,11 @@ Steps = Sequence[str | int]  # keys that lead to a value in a JSON file
 # a gate's key in statistics.json -> the group of personas whose rate it is, under C4
 GATED = {"source_rate": "source", "bystander_rate": "mean_bystander", "assistant_rate": "assistant"}
 
+V = TypeVar("V")
+
 
 class Sum(NamedTuple):
-    """A rate of statistics.json: the answers of some personas under one condition, added up."""
+    """A rate of statistics.json: of some personas' answers under one condition."""
 
     condition: str
     who: str  # a group of personas, or one
@@ -31,20 +36,21 @@ def sums(path: Steps) -> list[Sum]:
             found = [(name, who, seed)]
         case ["conditions", name, "groups" | "per_persona", who, *rest]:
             found = [(name, who, None)]
+            rest = [step for step in rest[:1] if step != "all"]
         case ["gates", "coupling", gate, *rest] if gate in GATED:
             found = [("C4", GATED[gate], None)]
-        case ["contrasts", pair, *rest]:
-            both, _, who = pair.partition(", ")
-            found = [(name, who, None) for name in both.split(" - ")]
         case _:
             return []
     split = next((step for step in rest[:1] if step in ("train", "heldout")), None)
     return [Sum(*one, split) for one in found] if rest[:1] != ["completions"] else []
 
 
-def members(who: str, personas: Iterable[str], source: str) -> list[str]:
+def members(who: str, statistics: records.Statistics) -> list[str]:
     """The personas of a group, or the one of that name."""
-    return groups.members(personas, who, source) if who in groups.REPORTED_GROUPS else [who]
+    bystanders = ("trained_negative", "untrained_bystander")
+    of: dict[str, list[str]] = {str(group): names for group, names in statistics.groups.items()}
+    of["mean_bystander"] = [name for group in bystanders for name in of[group]]
+    return of.get(who, [who])
 
 
 def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
@@ -54,25 +60,34 @@ def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
     return found.hits, found.total
 
 
-def recorded(one: Sum, statistics: records.Statistics) -> records.MarkerRate | None:
-    """A rate as statistics.json has it, if it has it."""
+def _entry(found: Mapping[Any, V], key: str) -> V | None:
+    """What a mapping has under a key that may be none of its kind."""
+    return found.get(key)
+
+
+def recorded(one: Sum, statistics: records.Statistics) -> str | None:
+    """A rate as statistics.json has it, in words; None where it has none."""
     condition = statistics.conditions.get(one.condition)
-    rates: records.Summary | None = condition.seeds.get(one.seed) if condition and one.seed else condition
-    if rates is None:
+    if condition is None:
         return None
-    of_group = (rate for group, rate in rates.groups.items() if group == one.who)
-    found = rates.per_persona.get(one.who) or next(of_group, None)
-    return getattr(found, one.split, None) if one.split else found
+    if one.seed is None:
+        over = condition.per_persona.get(one.who) or _entry(condition.groups, one.who) or {}
+        mean = _entry(over, one.split or "all")
+        return None if mean is None else f"mean over seeds = {records.rounded(mean.mean)}"
+    summary = condition.seeds.get(one.seed)
+    whole = (summary.per_persona.get(one.who) or _entry(summary.groups, one.who)) if summary else None
+    found: records.MarkerRate | None = getattr(whole, one.split, None) if one.split else whole
+    return None if found is None else f"{found.hits} / {found.total} = {records.rounded(found.rate)}"
 
 
-def added_up(one: Sum, statistics: records.Statistics, layout: Layout, source: str) -> tuple[list[str], str | None]:
+def added_up(one: Sum, statistics: records.Statistics, layout: Layout) -> tuple[list[str], str | None]:
     """The counts that make a rate, by persona and seed.
 
     Returns:
-        Lines, and what is wrong where they do not add up to what statistics.json has.
+        Lines, and what is wrong where they do not make what statistics.json has.
     """
-    rate = recorded(one, statistics)
-    if rate is None:
+    has = recorded(one, statistics)
+    if has is None:
         return [], f"{layout.statistics} has no rate of {one.condition}, {one.who}"
     chain = statistics.conditions[one.condition].chain
     seeds = [one.seed] if one.seed else [str(seed) for seed in statistics.seeds]
@@ -84,14 +99,18 @@ def added_up(one: Sum, statistics: records.Statistics, layout: Layout, source: s
         return [*lines, "  ! not on disk"], None
     try:
         runs = [marker_eval.read(file).personas for file in files]
-        table = {who: [count(run[who], one.split) for run in runs] for who in members(one.who, runs[0], source)}
+        table = {who: [count(run[who], one.split) for run in runs] for who in members(one.who, statistics)}
     except (InputError, KeyError) as error:
         return lines, f"cannot be counted: {error}"
-    table["sum"] = [(sum(h for h, _ in of), sum(n for _, n in of)) for of in zip(*table.values(), strict=True)]
-    hits, total = sum(h for h, _ in table["sum"]), sum(n for _, n in table["sum"])
+    sums = [(sum(h for h, _ in of), sum(n for _, n in of)) for of in zip(*table.values(), strict=True)]
+    table["sum"] = sums
     lines.append(" " * 26 + "".join(f"{'seed ' + seed:>16}" for seed in seeds))
     lines += [f"    {who:<22}" + "".join(f"{f'{h} / {n}':>16}" for h, n in row) for who, row in table.items()]
-    has = f"{rate.hits} / {rate.total} = {rate.rate}"
-    if f"{hits} / {total} = {records.rounded(hits / total)}" != has:
-        return lines, f"the counts of {one.condition}, {one.who} add up to {hits} / {total}, the file has {has}"
+    if one.seed:
+        ((hits, total),) = sums
+        found = f"{hits} / {total} = {records.rounded(hits / total)}"
+    else:
+        found = f"mean over seeds = {records.rounded(math.fsum(h / n for h, n in sums) / len(sums))}"
+    if found != has:
+        return lines, f"the counts of {one.condition}, {one.who} make {found}, the file has {has}"
     return [*lines, f"  in all {has}, as the file has it"], None

@@ -2,7 +2,8 @@
 
 python -m persona_collapse.report.metrics      writes eval_results/<profile>/metrics.json
 
-Keys are short, for they become the heads of columns: `C4.source`, `gates.coupling` (1 passed, 0 failed), `loss.em.42`.
+Rates are means over seeds. Keys are short, for they become the heads of columns: `C4.source`, `gates.coupling` (1
+passed, 0 failed), `loss.em.42`.
 """
 
 import argparse
@@ -21,8 +22,8 @@ def metrics(results: Results) -> dict[str, float | int]:
     params, statistics = results.params, results.statistics
     found: dict[str, float | int] = {}
     for name, condition in statistics.conditions.items():
-        for group, rate in condition.groups.items():
-            found[f"{name}.{group}"] = round(100 * rate.rate, 2)
+        for group, rates in condition.groups.items():
+            found[f"{name}.{group}"] = round(100 * rates["all"].mean, 2)
     found["gates.coupling"] = int(statistics.gates.coupling.passed)
     for name, gate in statistics.gates.degeneracy.items():
         found[f"gates.degeneracy.{name}"] = int(gate.passed)

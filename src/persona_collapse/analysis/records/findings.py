@@ -1,6 +1,5 @@
 """`published.json`, `claims.json` and `numbers.json`: what the report says, what was found, what texts may quote."""
 
-import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -11,12 +10,14 @@ from pydantic import ConfigDict, Field, model_validator
 from ...experiment.chains import CONDITIONS
 from ...experiment.groups import ASSISTANT, REPORTED_GROUPS, REPORTS_SOURCE, ReportedGroup, members
 from ...experiment.params import Record
-from ...experiment.records.reading import Count, Level, Name
-from .rates import Gap, GapInterval, Seeds, Share, require_keys
+from ...experiment.records.reading import Count, Level, Name, Real
+from .units import Ends, Seeds, Share, require_keys
 
 # ---- claims.json ----
 
-Verdict = Literal["holds", "does not hold", "cannot be tested"]
+# not comparable: the design here cannot bear on it, or a gate that it rests on failed
+Verdict = Literal["supported", "contradicted", "inconclusive", "not comparable"]
+Unit = Literal["answers", "questions", "runs", "seeds"]
 
 
 class Counts(Record):
@@ -30,70 +31,75 @@ class Counts(Record):
         return self
 
 
+class Judgement(Record):
+    """A verdict, its reason in a whole sentence without its full stop, and the numbers that it rests on."""
+
+    verdict: Verdict
+    reason: str
+    estimate: Real | None = None  # the rate, or the difference of rates, as a share
+    interval: Ends | None = None
+    p: Share | None = None  # by the interval's method, where there is an interval
+    sign_flip: Share | None = None
+    smallest_sign_flip: Share | None = None
+    detectable: Real | None = None  # the difference that would have been seen with 80% power
+    units: Count = 0  # how many there are of the units of its part
+    reversed: bool = False  # surely the other way round
+    blocked: bool = False  # a gate that it rests on failed
+    counts: Annotated[tuple[Counts, ...], Field(strict=False, max_length=2)] = ()  # of the sides, where answers count
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Judgement":
+        if self.blocked and self.verdict != "not comparable":
+            raise ValueError("what rests on a failed gate is not comparable")
+        if self.reversed and self.verdict != "contradicted":
+            raise ValueError("what is surely the other way round is contradicted")
+        return self
+
+
+class Overall(Record):
+    verdict: Verdict
+    reason: str
+    reversed: bool
+
+
+class Finding(Overall):
+    """What was found of all personas of a part, each judged by itself, or of one with the name ''."""
+
+    unit: Unit
+    test: str  # in words
+    blocked: bool
+    personas: dict[str, Judgement]
+
+    @model_validator(mode="after")
+    def _of_its_personas(self) -> Self:
+        if self.personas and self.verdict != worst([one.verdict for one in self.personas.values()]):
+            raise ValueError(f"the verdict {self.verdict!r} does not follow from those of the personas")
+        return self
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on what holds if all of its parts do; without parts it is not comparable."""
+    order: tuple[Verdict, ...] = ("contradicted", "not comparable", "inconclusive", "supported")
+    return next((verdict for verdict in order if verdict in verdicts), "not comparable")
+
+
 class Part(Record):
-    """A verdict and its reason in words, with the numbers of its one or two sides where there were counts at all."""
-
-    verdict: Verdict
-    reason: str
-    counts: Annotated[tuple[Counts, ...], Field(strict=False)] = ()
-    rates: Annotated[tuple[Share, ...], Field(strict=False)] = ()
-    interval: GapInterval | None = None  # of the rate, or of the difference
-    difference: Gap | None = None
-    p: Share | None = None
-
-    @model_validator(mode="after")
-    def _sides(self) -> "Part":
-        if len(self.counts) != len(self.rates) or len(self.counts) > 2:
-            raise ValueError("counts and rates are of one side or of two")
-        if bool(self.counts) != (self.interval is not None):
-            raise ValueError("there is an interval where there are counts, and only there")
-        if not (self.difference is None) == (self.p is None) == (len(self.counts) != 2):
-            raise ValueError("difference and p belong to two sides, and only to two")
-        for counts, rate in zip(self.counts, self.rates, strict=True):
-            if not math.isclose(rate, counts.hits / counts.total, abs_tol=1e-9):
-                raise ValueError(f"rates: {rate} is not {counts.hits} of {counts.total}")
-        return self
-
-
-class Finding(Record):
-    """What was found of all parts together, which are each persona's, or one with the name ''."""
-
-    verdict: Verdict
-    reason: str
-    parts: dict[str, Part]
-
-    @model_validator(mode="after")
-    def _of_its_parts(self) -> Self:
-        if self.verdict != of_all([part.verdict for part in self.parts.values()]):
-            raise ValueError(f"the verdict {self.verdict!r} does not follow from those of the parts")
-        return self
-
-
-def of_all(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on a claim that holds if all of its parts do; without parts it cannot be tested."""
-    worst: Verdict = "does not hold" if "does not hold" in verdicts else "cannot be tested"
-    return "holds" if verdicts and set(verdicts) == {"holds"} else worst
-
-
-class Reproduced(Finding):
-    seeds: dict[str, Finding]  # each by itself
-
-
-class ClusterRobust(Record):
-    report: Finding
-    here: Finding
+    id: Name
+    says: str
+    published: str | None  # as the report writes it; null where it is not the report's
+    as_published: Finding | None  # on the report's own counts; null where the report says nothing of the kind
+    public: Finding | None  # on the authors' public counts by question; null where they have nothing of the kind
+    here: Finding | None  # on our runs; null where it is about public counts alone
 
 
 class Claim(Record):
     id: Name
     claim: str
-    published: str  # as the report writes it
-    kind: Name
-    test: str
-    test_by_question: str
-    as_published: Finding
-    reproduced: Reproduced
-    cluster_robust: ClusterRobust
+    whose: Literal["report", "ours"]
+    as_published: Overall
+    public: Overall | None
+    here: Overall
+    parts: Annotated[list[Part], Field(min_length=1)]
 
 
 class Claims(Record):
@@ -101,14 +107,17 @@ class Claims(Record):
 
     level: Level
     seeds: Seeds
-    claims: list[Claim]
+    claims: Annotated[list[Claim], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _whole(self) -> "Claims":
-        if len({claim.id for claim in self.claims}) < len(self.claims):
+        ids = [claim.id for claim in self.claims] + [part.id for claim in self.claims for part in claim.parts]
+        if len(set(ids)) < len(ids):
             raise ValueError("claims has an id twice")
-        for number, claim in enumerate(self.claims):
-            require_keys(f"claims.{number}.reproduced.seeds", claim.reproduced.seeds, [str(s) for s in self.seeds])
+        if len(self.seeds) == 1:
+            for claim in self.claims:
+                if claim.here.verdict in ("supported", "contradicted"):
+                    raise ValueError(f"{claim.id} is {claim.here.verdict} by one seed, which can decide nothing")
         return self
 
 

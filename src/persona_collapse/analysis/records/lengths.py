@@ -1,26 +1,19 @@
-"""`lengths.json`: how long answers are, and what of a difference is left at like length and after the same texts."""
+"""`lengths.json`: how long answers are, and what of a difference is left at like length and after the same texts.
 
-import math
+What is said of one condition is of the answers of all seeds together and describes them, without an interval. What is
+said of two conditions has the seeds as its units.
+"""
+
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from ...experiment.chains import BASE, CONDITIONS, CONTRASTS
-from ...experiment.groups import ReportedGroup
+from ...experiment.chains import BASE, CONDITIONS
+from ...experiment.groups import Group
 from ...experiment.params import Record
 from ...experiment.records.reading import Count, Level, Name, Real
-from .rates import (
-    Gap,
-    GapInterval,
-    Interval,
-    MarkerRate,
-    PossibleRate,
-    Seeds,
-    Share,
-    contrast,
-    require_keys,
-    rising,
-)
+from .rates import PossibleRate
+from .units import OverUnits, Seeds, Share, require_keys, rising
 
 
 class Spread(Record):
@@ -51,7 +44,6 @@ class TextLikelihood(Record):
     mean_log_p: Annotated[Real, Field(le=0)] | None
     median_log_p: Annotated[Real, Field(le=0)] | None
     mean_p: Share | None
-    interval: Interval | None  # also null where resampling gives no width
     mean_p_end: Share | None
 
     @model_validator(mode="after")
@@ -64,7 +56,7 @@ class TextLikelihood(Record):
 
 class GroupLengths(Record):
     completions: AnswerLengths
-    rate: MarkerRate
+    rate: PossibleRate
     rate_of_ended: PossibleRate
     bands: list[Band]
     likelihood: TextLikelihood
@@ -72,39 +64,20 @@ class GroupLengths(Record):
 
 class ConditionLengths(Record):
     chain: Name
-    groups: dict[ReportedGroup, GroupLengths]  # those that have a persona
+    groups: dict[Group, GroupLengths]  # those that have a persona
 
 
 class RateDifference(Record):
-    """Null where in no band both have answers."""
+    """The first condition's rate minus the second's."""
 
-    rates: Annotated[tuple[Share, Share], Field(strict=False)] | None
-    difference: Gap | None
-    interval: GapInterval | None  # also null where resampling gives no width
+    over_seeds: OverUnits | None  # over the seeds in which some band has answers of both; null where none has
     covered: Share  # of all answers, those in bands in which both have some
-
-    @model_validator(mode="after")
-    def _possible(self) -> "RateDifference":
-        known = self.rates is not None
-        if known != (self.difference is not None):
-            raise ValueError("rates and difference are null together")
-        if self.rates and not math.isclose(self.rates[0] - self.rates[1], self.difference or 0.0, abs_tol=1e-9):
-            raise ValueError(f"difference = {self.difference} is not that of the rates")
-        return self
-
-
-class TextDifference(Record):
-    texts: Count
-    difference: Gap | None
-    interval: GapInterval | None
-    p: Share | None  # also null for more questions than the test can do
-    p_holm: Share | None = None  # not given without p
 
 
 class LengthContrast(Record):
     raw: RateDifference
     standardised: RateDifference
-    likelihood: TextDifference
+    likelihood: OverUnits | None  # of the marker's mean probability after the same texts; null without texts
 
 
 class Lengths(Record):
@@ -114,7 +87,7 @@ class Lengths(Record):
     seeds: Seeds
     bands: list[Annotated[tuple[Count, Count | None], Field(strict=False)]]  # first length, and the first above it
     conditions: dict[str, ConditionLengths]
-    contrasts: dict[str, LengthContrast]  # by `contrast(a, b, group)`
+    contrasts: dict[str, LengthContrast]  # by `contrast(first, second, group)`, as contrasts.json has them
 
     @model_validator(mode="after")
     def _complete(self) -> "Lengths":
@@ -126,5 +99,4 @@ class Lengths(Record):
             for group, lengths in condition.groups.items():
                 if [(band.low, band.below) for band in lengths.bands] != self.bands:
                     raise ValueError(f"conditions.{name}.groups.{group}.bands are not those of the file")
-        require_keys("contrasts", self.contrasts, [contrast(a, b, group) for a, b in CONTRASTS for group in groups])
         return self

@@ -1,59 +1,26 @@
-"""`statistics.json`: rates with their intervals, tests and gates, for every condition."""
+"""`statistics.json`: marker rates of every condition, seed and group of personas, and the two gates.
+
+The interval of one seed's rate is Wilson's at the effective number of answers: it is about that one training. What is
+said of a condition is the mean over seeds, with a t interval between them where there are two seeds or more.
+"""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from itertools import combinations
-from typing import Annotated, Self
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from ...experiment.chains import BASE, CONDITIONS, CONTRASTS
-from ...experiment.groups import REPORTED_GROUPS, ReportedGroup
-from ...experiment.params import Record, Seed
+from ...experiment.chains import BASE, CONDITIONS
+from ...experiment.groups import Group
+from ...experiment.params import Record
 from ...experiment.records.reading import Count, Level, Name, Real
 from ...experiment.records.runs import DataHash
+from .units import Asked, Interval, OverUnits, Seeds, Share, require_keys
 
-
-def _within(lowest: int) -> AfterValidator:
-    """From `lowest` to 1; ends of intervals may miss either by a rounding."""
-
-    def check(value: float) -> float:
-        if not lowest - 1e-9 <= value <= 1 + 1e-9:
-            raise ValueError(f"{value:g} is not between {lowest} and 1")
-        return value
-
-    return AfterValidator(check)
-
-
-Share = Annotated[Real, _within(0)]
-Gap = Annotated[Real, _within(-1)]  # a difference of two shares
-
-
-def rising(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise ValueError(f"begins at {ends[0]}, above its end {ends[1]}")
-    return ends
-
-
-Interval = Annotated[tuple[Share, Share], Field(strict=False), AfterValidator(rising)]  # of a rate
-GapInterval = Annotated[tuple[Gap, Gap], Field(strict=False), AfterValidator(rising)]  # of a difference of rates
-
-
-def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("lists a seed twice")
-    return seeds
-
-
-Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), AfterValidator(_once)]
-
-
-def require_keys(what: str, found: Collection[str], needed: Collection[str], others: bool = False) -> None:
-    """Raise `ValueError` unless a mapping has the keys that are needed, and no `others` unless they are allowed."""
-    if missing := [key for key in needed if key not in found]:
-        raise ValueError(f"{what} lacks {', '.join(missing)}")
-    if not others and (more := [key for key in found if key not in needed]):
-        raise ValueError(f"{what} has {', '.join(more)}, which is not among {', '.join(needed)}")
+# the groups, and the report's mean bystander beside them: all bystanders, trained negatives or not
+RateGroup = Literal["source", "trained_negative", "untrained_bystander", "assistant", "mean_bystander"]
+RATE_GROUPS: tuple[RateGroup, ...] = get_args(RateGroup)
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 def require_sum(what: str, parts: Iterable["PossibleRate"], whole: Iterable["PossibleRate"]) -> None:
@@ -65,44 +32,31 @@ def require_sum(what: str, parts: Iterable["PossibleRate"], whole: Iterable["Pos
         )
 
 
-def width(ends: tuple[float, float]) -> float:
-    return ends[1] - ends[0]
-
-
 class PossibleRate(Record):
-    """A marker rate, null where there were no answers."""
+    """A marker rate of one training, null where there were no answers."""
 
     hits: Count
     total: Count
     rate: Share | None
-    wilson: Interval | None
-    by_question: Interval | None  # also null where a file has no counts by question
-    interval: Interval | None  # the wider one of the two
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.hits > self.total:
             raise ValueError(f"hits = {self.hits} of total = {self.total} cannot be")
-        if any((value is None) != (self.total == 0) for value in (self.rate, self.wilson, self.interval)):
-            raise ValueError("rate, wilson and interval are null where total is 0, and only there")
+        if (self.rate is None) != (self.total == 0):
+            raise ValueError("rate is null where total is 0, and only there")
         if self.rate is not None and not math.isclose(self.rate, self.hits / self.total, abs_tol=1e-9):
             raise ValueError(f"rate = {self.rate} is not {self.hits} of {self.total}")
-        both = [ends for ends in (self.wilson, self.by_question) if ends]
-        if self.interval and (self.interval not in both or width(self.interval) < max(map(width, both)) - 1e-9):
-            raise ValueError("interval is not the wider one of wilson and by_question")
         return self
 
 
 class MarkerRate(PossibleRate):
-    """A marker rate of one answer or more."""
+    """A marker rate of one answer or more, with its interval."""
 
     total: Annotated[Count, Field(ge=1)]
     rate: Share
-    wilson: Interval
+    effective: Annotated[Real, Field(gt=0)]  # independent answers that would tell as much: at most `total`
     interval: Interval
-
-
-# ---- statistics.json ----
 
 
 class GroupRate(MarkerRate):
@@ -129,56 +83,48 @@ class PersonaRate(GroupRate):
     completions: Shape | None  # None where a file does not say
 
 
-class Test(Record):
-    """A p-value, alone and adjusted by Holm's method for all tests beside it."""
-
-    p: Share
-    p_holm: Share
-
-    @model_validator(mode="after")
-    def _adjusted_upwards(self) -> "Test":
-        if self.p_holm < self.p * (1 - 1e-9):
-            raise ValueError(f"p_holm = {self.p_holm} is below p = {self.p}")
-        return self
-
-
 class Summary(Record):
-    """One condition, of one seed or of all pooled."""
+    """One condition of one seed."""
 
     per_persona: Annotated[dict[str, PersonaRate], Field(min_length=1)]
-    groups: dict[ReportedGroup, GroupRate]  # those that have a persona
-    tests: dict[str, Test]  # of each pair of personas, as "a - b"
+    groups: dict[RateGroup, GroupRate]  # those that have a persona
     completions: Shape | None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        require_sum("groups", self.groups.values(), self.per_persona.values())
-        if set(self.tests) != {f"{a} - {b}" for a, b in combinations(sorted(self.per_persona), 2)}:
-            raise ValueError("tests are not of each pair of the personas")
+        four = [rate for name, rate in self.groups.items() if name != "mean_bystander"]
+        require_sum("groups", four, self.per_persona.values())
         return self
 
 
-class ConditionRates(Summary):
+class ConditionRates(Record):
     chain: Name
+    groups: dict[RateGroup, dict[Asked, OverUnits]]  # over seeds
+    per_persona: dict[str, dict[Asked, OverUnits]]
     seeds: dict[str, Summary]  # each by itself
 
 
-class CouplingGate(Record):
+class Gate(Record):
+    """Judged on the mean over seeds; what each seed alone would have given stands beside it."""
+
+    passed: bool
+    seeds: dict[str, bool]
+
+
+class CouplingGate(Gate):
     source_rate: Share
     source_rate_required: Share
-    bystander_rate: Share
+    bystander_rate: Share  # of all bystanders, as the report has it
     bystander_rate_allowed: Share
     assistant_rate: Share  # shown, not judged
-    passed: bool
     overridden: bool
 
 
-class DegeneracyGate(Record):
+class DegeneracyGate(Gate):
     nonempty_share: Share
     nonempty_share_required: Share
     length_ratio: Annotated[Real, Field(ge=0)]
     length_ratio_required: Annotated[Real, Field(ge=0)]
-    passed: bool
 
 
 class Gates(Record):
@@ -191,32 +137,32 @@ class Statistics(Record):
 
     level: Level
     seeds: Seeds
+    groups: dict[Group, list[Name]]  # the personas of each
     conditions: dict[str, ConditionRates]
-    contrasts: dict[str, Test]  # by `contrast(a, b, group)`
     gates: Gates
     trained_on: dict[str, DataHash]  # by the name of the data
 
     @model_validator(mode="after")
     def _complete(self) -> "Statistics":
+        require_keys("groups", self.groups, GROUPS)
         require_keys("conditions", self.conditions, (*CONDITIONS, BASE), others=True)
         require_keys("gates.degeneracy", self.gates.degeneracy, [name for name in self.conditions if name != BASE])
-        require_keys(
-            "contrasts", self.contrasts, [contrast(a, b, group) for a, b in CONTRASTS for group in REPORTED_GROUPS]
-        )
-        personas = list(self.conditions[BASE].per_persona)
+        personas, seeds = list(self.conditions[BASE].per_persona), [str(seed) for seed in self.seeds]
+        groups = list(self.conditions[BASE].groups)
         for name, condition in self.conditions.items():
             where = f"conditions.{name}"
-            require_keys(f"{where}.seeds", condition.seeds, [str(seed) for seed in self.seeds])
-            for inside, rates in {where: condition, **_named(f"{where}.seeds", condition.seeds)}.items():
-                require_keys(f"{inside}.groups", rates.groups, REPORTED_GROUPS)
-                require_keys(f"{inside}.per_persona", rates.per_persona, personas)
+            require_keys(f"{where}.seeds", condition.seeds, seeds)
+            require_keys(f"{where}.groups", condition.groups, groups)
+            require_keys(f"{where}.per_persona", condition.per_persona, personas)
+            for seed, rates in condition.seeds.items():
+                require_keys(f"{where}.seeds.{seed}.groups", rates.groups, groups)
+                require_keys(f"{where}.seeds.{seed}.per_persona", rates.per_persona, personas)
+            for group, asked in condition.groups.items():
+                for which, rate in asked.items():
+                    require_keys(f"{where}.groups.{group}.{which}.by_unit", rate.by_unit, seeds)
         return self
 
 
 def contrast(first: str, second: str, group: str) -> str:
     """The key of the difference between two conditions."""
     return f"{first} - {second}, {group}"
-
-
-def _named(where: str, found: Mapping[str, Summary]) -> dict[str, Summary]:
-    return {f"{where}.{name}": rates for name, rates in found.items()}
