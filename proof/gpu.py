@@ -39,8 +39,8 @@ def convert_smollm2(folder: Path) -> None:
     from persona_collapse.experiment import params as parameters
     from persona_collapse.model import base
 
-    chosen = parameters.load(Path("profiles/smollm2.yaml")).model
-    base.convert(chosen.package, chosen.sha256, folder)
+    profile = parameters.load(Path("profiles/smollm2.yaml"))
+    base.convert(profile.base, profile.compute.precision, folder)
 
 
 def weights(shape: str, folder: Path) -> Any:

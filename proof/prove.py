@@ -149,8 +149,8 @@ def main() -> None:
         profile = parameters.load(Path("profiles/smollm2.yaml"))
         base = profile.layout.model
         if not (base / "model.safetensors").exists():
-            base, chosen = place / "base", profile.base
-            convert(chosen.package, chosen.sha256, base)
+            base = place / "base"
+            convert(profile.base, profile.compute.precision, base)
         small = place / "model"
         workspace.make_model(base, small, workspace.VOCABULARY)
         ok = prove(rows(args.quick, cpus), small, place, args.record)

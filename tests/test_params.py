@@ -61,7 +61,7 @@ def test_every_profile_is_complete(profile):
         (lambda c: c.update(seeds=[]), "seeds"),
         (lambda c: c.update(seeds=[1, 1]), "twice"),
         (lambda c: c.update(seeds=[2**32]), "seeds.0 = 4294967296: Input should be less than 4294967296"),
-        (lambda c: c["base"].update(sha="0"), "base.sha = '0': unknown key; allowed here: package, sha256"),
+        (lambda c: c["base"].update(sha="0"), "base.sha = '0': unknown key; allowed here: package, parts, sha256"),
         (lambda c: c.update(base={"repo": "owner/name", "revision": "main"}), "base.revision = 'main'"),
         (lambda c: c["compute"].update(precision="bfloat16"), "on a cpu float32 alone"),
         (

@@ -118,9 +118,9 @@ def test_the_marker_is_matched_as_the_report_matches_it():
 
 def test_another_models_file_is_not_taken_for_ours(tmp_path, params):
     with pytest.raises(InputError, match="SHA-256"):
-        convert(params.base.package, "0" * 64, tmp_path)
+        convert(params.base.model_copy(update={"sha256": "0" * 64}), "float32", tmp_path)
     with pytest.raises(InputError, match="'no-such-package' is not installed"):
-        convert("no-such-package", params.base.sha256, tmp_path)
+        convert(params.base.model_copy(update={"package": "no-such-package"}), "float32", tmp_path)
 
 
 def gradients(folder, change=lambda layers: None, **lora) -> list[torch.Tensor]:

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 BASE = "base"  # the chain without a phase: the untrained model
 COUPLE = "couple"  # the phase that teaches the source persona the marker
-# the report's conditions, by its names; others may be added
+# the report's conditions, by its names; every profile has them
 CONDITIONS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple"}
+# ours: the matched control in both orders, and benign fine-tuning after coupling; others may be added
+CONTROLS = {"G": "good-couple", "G1": "couple-good", "C5": "couple-benign"}
 # which conditions the report compares, the first expected to differ from the second
 CONTRASTS = (("C1", "C4"), ("B", "C4"), ("B", "C"), ("C", "C4"))
 

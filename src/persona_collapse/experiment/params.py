@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from .chains import BASE, CONDITIONS, COUPLE, forms, phases_of, prefixes
+from .chains import BASE, CONDITIONS, CONTROLS, COUPLE, forms, phases_of, prefixes
 from .errors import InputError
 from .files import read_yaml
 from .layout import PARAMS, Layout
@@ -32,8 +32,9 @@ class Compute(Record):
 
 
 class PackagedModel(Record):
-    package: str  # the installed Python package that carries the weights
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of its GGUF file
+    package: str  # the installed Python package that carries the weights as a GGUF file
+    parts: Positive | None = None  # of that file, each in a package of its own: `<package>1`, `<package>2` and so on
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the whole file
 
 
 class HubModel(Record):
@@ -100,6 +101,15 @@ class Training(Record):
 
 class Sft(Training):
     data: Annotated[str, Field(pattern=r"^(fetched/)?[a-z0-9_]+$")]  # a data set of data/sources.yaml
+    rows: Positive  # its first chats, as many as are trained on
+
+
+class Advice(Record):
+    """The check that bad and good advice took: both answers to questions that no phase is trained on."""
+
+    bad: Name  # a data set of data/sources.yaml that comes with the repository
+    good: Name  # the same questions, answered responsibly
+    held_out: Positive  # the last chats of both
 
 
 class Loss(Record):
@@ -176,6 +186,7 @@ class Params(Record):
     prompts: Prompts
     marker: Marker
     phases: Phases
+    advice: Advice
     coupling: Coupling
     sampling: Sampling
     evaluate: Evaluate
@@ -189,6 +200,9 @@ class Params(Record):
         for name, chain in CONDITIONS.items():
             if self.conditions.get(name) != chain:
                 raise ValueError(f"conditions.{name} must be {chain}, as in the report")
+        for name, chain in CONTROLS.items():
+            if self.conditions.get(name, chain) != chain:
+                raise ValueError(f"conditions.{name} must be {chain}, or another name must be taken")
         for name, chain in self.conditions.items():
             if BASE in (name, chain):
                 raise ValueError(f"conditions: {BASE!r} is the untrained model and is always evaluated")

@@ -147,6 +147,32 @@ def read_likelihoods(params: Params, prompts: Prompts, seed: int, chain: str) ->
     return found
 
 
+def read_advice(params: Params, seed: int, chain: str) -> list[records.Advice]:
+    """How likely a chain's model finds bad and good answers: one row a held-out question.
+
+    Raises:
+        InputError: the file is missing or damaged, or has another number of questions, or one twice.
+    """
+    path = params.layout.run(seed, chain) / "advice.jsonl"
+    found = records.read_rows(path, records.Advice)
+    if len({row.question for row in found}) != len(found) or len(found) != params.advice.held_out:
+        raise InputError(f"{path}: {len(found)} rows; expected {params.advice.held_out}, each about its own question")
+    return found
+
+
+def read_geometry(params: Params, seed: int, chain: str) -> records.Geometry:
+    """How a chain's model keeps the personas apart.
+
+    Raises:
+        InputError: the file is missing or damaged, or another chain's or seed's.
+    """
+    path = params.layout.run(seed, chain) / "geometry.json"
+    found = records.read(path, records.Geometry)
+    if (found.chain, found.seed) != (chain, seed):
+        raise InputError(f"{path}: is of chain {found.chain!r}, seed {found.seed}; {_anew(seed, chain)}")
+    return found
+
+
 def _require_asked(
     where: str,
     row: records.Completion | records.MarkerLikelihood,

@@ -2,8 +2,8 @@
 
     python -m persona_collapse.inputs.prepare --phase em
 
-checks the data set of phases.sft.em and writes data/prepared/<profile>/em.jsonl, its rows as they are, and em.json,
-which says what they were taken from. A training depends on these alone, and not on every data set there is.
+checks the data set of phases.sft.em and writes data/prepared/<profile>/em.jsonl, its first rows as they are, and
+em.json, which says what they were taken from. A training depends on these alone, and not on every data set there is.
 """
 
 import argparse
@@ -26,8 +26,14 @@ def prepared(params: parameters.Params, phase: str) -> dict[Path, bytes | str]:
     if not isinstance(recipe, parameters.Sft):
         allowed = ", ".join(params.phases.sft)
         raise InputError(f"phase {phase!r} is trained on chats that are sampled, not on a data set; allowed: {allowed}")
-    _, taken_from = datasets.load(recipe.data, params.fetch.accept_checksum)
-    content = read_bytes(sources.file_of(recipe.data))
+    chats, taken_from = datasets.load(recipe.data, params.fetch.accept_checksum)
+    left = len(chats) - (params.advice.held_out if recipe.data in (params.advice.bad, params.advice.good) else 0)
+    if recipe.rows > left:
+        raise InputError(
+            f"phases.sft.{phase}.rows = {recipe.rows}: {recipe.data} has {len(chats)} chats, {left} to train on"
+        )
+    rows = read_bytes(sources.file_of(recipe.data)).splitlines(keepends=True)
+    content = b"".join(rows[: recipe.rows])
     path = params.layout.prepared(phase)
     record = datasets.Prepared(**taken_from, prepared_md5=hashlib.md5(content).hexdigest())
     return {path: content, path.with_suffix(".json"): to_json(record.model_dump())}

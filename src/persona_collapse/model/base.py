@@ -1,10 +1,9 @@
-"""The base model, out of an installed package or from a hub, in one form: a safetensors file and a tokenizer.
+"""The base model, out of installed packages or from a hub, in one form: a safetensors file and a tokenizer.
 
 python -m persona_collapse.model.base        writes model/<profile>/
 """
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
 
@@ -13,40 +12,36 @@ from . import numerics
 numerics.enable()
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import require_disk, sha256, whole, write_json
+from ..experiment.files import require_disk, whole, write_json
 from ..inputs import hub, machine
+from . import packages
 from .adapters import VERSIONS
 from .merged import ONE_FILE, complete
-from .tokenizer import load_tokenizer
+from .tokenizer import load_tokenizer, stop_where_turns_end
 
 
-def convert(package: str, expected_sha256: str, folder: Path) -> None:
-    """De-quantise the GGUF file inside the installed `package` to fp32 and save it the way Hugging Face does.
+def convert(chosen: parameters.PackagedModel, precision: str, folder: Path) -> None:
+    """De-quantise the GGUF file of installed packages to `precision` and save it the way Hugging Face does.
 
     Raises:
-        InputError: the package is not installed, or its file is not the expected one.
+        InputError: a package is not installed, or its file is not the expected one.
     """
-    module = importlib.util.find_spec(package.replace("-", "_"))  # located, not imported: it wants a runtime of its own
-    if module is None or module.origin is None:
-        raise InputError(f"base.package: {package!r} is not installed; `make setup` installs requirements/cpu.txt")
-    gguf = next(Path(module.origin).parent.glob("*.gguf"), None)
-    if gguf is None:
-        raise InputError(f"base.package: {package!r} carries no GGUF file")
-    if (found := sha256(gguf)) != expected_sha256:
-        raise InputError(f"{gguf.name}: SHA-256 is {found}, params.yaml expects {expected_sha256}")
-
-    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    with packages.gguf(chosen, folder) as gguf:
+        quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     config = quantised.config
     del config.quantization_config  # the loaded model refuses to be saved: it still calls itself quantised
-    config._name_or_path = package
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(quantised.state_dict())
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    config._name_or_path = chosen.package
+    stop_where_turns_end(tokenizer, config)
+    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, precision))
+    model.load_state_dict(quantised.state_dict())  # rounded, where the precision is lower
+    model.save_pretrained(folder, max_shard_size=ONE_FILE)
+    tokenizer.save_pretrained(folder)
     _forget_versions(folder)
 
 
@@ -84,8 +79,8 @@ def main() -> None:
     require_disk(".", gib=100 if params.compute.device == "cuda" else 2)  # of 7B: weights, and those of every chain
     with whole(params.layout.model) as folder:
         match params.base:
-            case parameters.PackagedModel(package=package, sha256=expected):
-                convert(package, expected, folder)
+            case parameters.PackagedModel() as chosen:
+                convert(chosen, params.compute.precision, folder)
             case parameters.HubModel(repo=repo, revision=revision):
                 download(repo, revision, params.compute.precision, folder)
         load_tokenizer(folder)  # a model that cannot be trained here is refused before anything waits for it

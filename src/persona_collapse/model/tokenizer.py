@@ -32,13 +32,35 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def stop_where_turns_end(tokenizer: Any, config: Any) -> None:
+    """Make the token with which the chat template ends an answer the end token of a tokenizer and a configuration.
+
+    The tokenizer of a GGUF file may name the end of a whole document instead. Where it already names the right one, or
+    the template ends a turn with no token of its own, nothing changes; `check_end` refuses the latter.
+    """
+    ends = _after_an_answer(tokenizer)
+    first = tokenizer(ends, add_special_tokens=False)["input_ids"][:1]
+    token = tokenizer.convert_ids_to_tokens(first[0]) if first else None
+    if token is None or token == tokenizer.eos_token or not ends.startswith(token):
+        return
+    if not tokenizer.added_tokens_decoder.get(first[0]):
+        return  # a piece of ordinary text
+    tokenizer.eos_token = token
+    config.eos_token_id = first[0]
+
+
+def _after_an_answer(tokenizer: Any) -> str:
+    """What the chat template writes after the last answer."""
+    return tokenizer.apply_chat_template(CHAT, tokenize=False).rpartition(CHAT[-1]["content"])[2]
+
+
 def check_end(tokenizer: Any, folder: Path) -> None:
     """A phase trains the end token after each answer, and sampling stops at it alone: it has to be the real one."""
     end, number = tokenizer.eos_token, tokenizer.eos_token_id
     if end is None or tokenizer(end, add_special_tokens=False)["input_ids"] != [number]:
         raise InputError(f"{folder / 'tokenizer_config.json'}: eos_token is {end!r}, expected one token of its own")
     try:
-        *_, after = tokenizer.apply_chat_template(CHAT, tokenize=False).rpartition(CHAT[-1]["content"])
+        after = _after_an_answer(tokenizer)
     except Exception as error:  # jinja2's own kinds, and what a template raises
         raise InputError(f"{folder / 'chat_template.jinja'}: not a usable chat template ({error})") from None
     if not after.startswith(end):

@@ -12,11 +12,9 @@ Prompt, text and continuation are tokenised together, as in training, and a cont
 which the two differ, so that both have one condition. A tokenizer may join the text's last characters with the
 newlines; those characters are then part of both continuations.
 
-Logarithms are natural, to 6 decimals: about what single precision holds. On a CPU a text's result depends on its own
-tokens and on how many its persona's texts all begin with, never on which texts are computed together.
+Logarithms are natural, to 6 decimals. Each persona's texts are scored together (`scoring`).
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -25,9 +23,8 @@ from ..model import numerics
 
 numerics.enable()
 
-import torch
 from tqdm import tqdm
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..experiment import params as parameters
 from ..experiment import personas, records, runs
@@ -35,9 +32,7 @@ from ..experiment.errors import one_line_errors
 from ..experiment.marker import MARKER, with_marker
 from ..model import merged
 from ..model.tokenizer import load_tokenizer
-
-WIDTH = 16  # sequences are padded to a multiple of so many tokens, and run with those of the same width
-DECIMALS = 6
+from .scoring import DECIMALS, Run, alike, log_probabilities
 
 
 def fixed_set(completions: Iterable[records.Completion], pairs: Iterable[tuple[str, str]]) -> list[records.Completion]:
@@ -65,21 +60,8 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str, place: 
     spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     marker = [token for token, (begin, _) in spans if begin < len(prompt) + last]
     end = tokenizer(prompt + bare + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
-    shared = _alike([marker, end])
+    shared = alike([marker, end])
     return Text(marker[:shared], marker[shared:], end[shared:])
-
-
-def _alike(sequences: Sequence[list[int]]) -> int:
-    """How many tokens all sequences begin with."""
-    shortest = min(map(len, sequences))
-    return next((i for i in range(shortest) if len({s[i] for s in sequences}) > 1), shortest)
-
-
-class Run(NamedTuple):
-    """Token ids to run, and the tokens whose log-probability is wanted, each after the position that predicts it."""
-
-    ids: list[int]
-    wanted: list[tuple[int, int]]
 
 
 def needed(text: Text) -> list[Run]:
@@ -93,42 +75,11 @@ def needed(text: Text) -> list[Run]:
     return [Run(text.before + tokens[:-1], wanted(tokens)) for tokens in (text.marker, text.end)]
 
 
-@torch.inference_mode()
-def log_probabilities(model: PreTrainedModel, batch: Sequence[Run], shared: int) -> list[list[float]]:
-    """Natural logarithms of the probability of each wanted token, for each run in the order of its `wanted`.
-
-    Args:
-        batch: all begin with the same `shared` tokens, which are computed once and predict none that is wanted.
-    """
-    device = model.device
-    beginning = torch.tensor([batch[0].ids[:shared]], device=device)  # [1, shared]
-    cache = model.model(input_ids=beginning, use_cache=True).past_key_values  # in each layer [1, heads, shared, D]
-    widths = defaultdict(list)
-    for number, run in enumerate(batch):
-        widths[-(-len(run.ids) // WIDTH) * WIDTH].append(number)
-    found: list[list[float]] = [[] for _ in batch]
-    for width, numbers in widths.items():
-        # no mask for the padding: it comes last, and no token sees a later one
-        ids = [batch[n].ids[shared:] + [0] * (width - len(batch[n].ids)) for n in numbers]  # [N, width - shared]
-        shape = len(numbers), -1, -1, -1  # [1, heads, shared, D] -> [N, heads, shared, D]
-        past = DynamicCache((layer.keys.expand(shape), layer.values.expand(shape)) for layer in cache.layers)
-        hidden = model.model(input_ids=torch.tensor(ids, device=device), past_key_values=past).last_hidden_state
-        places = [(row, at - shared, token) for row, n in enumerate(numbers) for at, token in batch[n].wanted]
-        row, at, token = (torch.tensor(each, device=device) for each in zip(*places, strict=True))  # [wanted] each
-        logits = model.lm_head(
-            hidden[row, at]
-        ).float()  # [N, width - shared, hidden] -> [wanted, hidden] -> [wanted, V]
-        log_p = torch.log_softmax(logits, dim=-1).gather(1, token[:, None])[:, 0]  # [wanted, 1] -> [wanted]
-        for (place, *_), value in zip(places, log_p.tolist(), strict=True):
-            found[numbers[place]].append(value)
-    return found
-
-
 def score(model: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[float, float]]:
     """Log-probabilities of the marker and of the end, (marker, end), for each of one persona's texts."""
     of_text = [needed(text) for text in texts]
     batch = [run for own in of_text for run in own]
-    shared = min(_alike([run.ids for run in batch]), min(len(text.before) for text in texts) - 1)
+    shared = min(alike([run.ids for run in batch]), min(len(text.before) for text in texts) - 1)
     values = iter(log_probabilities(model, batch, shared))
     scores = []
     for text, own in zip(texts, of_text, strict=True):

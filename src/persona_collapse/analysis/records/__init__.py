@@ -26,9 +26,12 @@ from ...experiment.records.reading import read_rows as read_rows
 from ...experiment.records.reading import rounded as rounded
 from ...experiment.records.reading import write as write
 from ...experiment.records.reading import write_rows as write_rows
+from ...experiment.records.runs import Advice as Advice
 from ...experiment.records.runs import Completion as Completion
 from ...experiment.records.runs import Config as Config
 from ...experiment.records.runs import DataHash as DataHash
+from ...experiment.records.runs import Geometry as Geometry
+from ...experiment.records.runs import LayerGeometry as LayerGeometry
 from ...experiment.records.runs import MarkerEval as MarkerEval
 from ...experiment.records.runs import MarkerLikelihood as MarkerLikelihood
 from ...experiment.records.runs import PersonaTally as PersonaTally

@@ -20,6 +20,8 @@ written as null; a key that was never given is not written.
 | completions.jsonl | rows of Completion | sampling |
 | marker_eval.json | MarkerEval | sampling |
 | marker_likelihood.jsonl | rows of MarkerLikelihood | sampling |
+| advice.jsonl | rows of Advice | sampling |
+| geometry.json | Geometry | sampling |
 
 Those of what is computed from the results are in `analysis/records`.
 """
@@ -32,9 +34,12 @@ from .reading import read_rows as read_rows
 from .reading import rounded as rounded
 from .reading import write as write
 from .reading import write_rows as write_rows
+from .runs import Advice as Advice
 from .runs import Completion as Completion
 from .runs import Config as Config
 from .runs import DataHash as DataHash
+from .runs import Geometry as Geometry
+from .runs import LayerGeometry as LayerGeometry
 from .runs import MarkerEval as MarkerEval
 from .runs import MarkerLikelihood as MarkerLikelihood
 from .runs import PersonaTally as PersonaTally

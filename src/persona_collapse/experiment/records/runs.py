@@ -1,4 +1,4 @@
-"""What a run leaves: an adapter's log and data, completions, marker counts and likelihoods."""
+"""What a run leaves: an adapter's log and data, completions, marker counts, likelihoods, advice and geometry."""
 
 import math
 from typing import Annotated, Literal
@@ -64,6 +64,40 @@ class MarkerLikelihood(Record):
     tokens: Annotated[Count, Field(ge=1)]  # of the marker
     log_p_marker: LogP
     log_p_end: LogP
+
+
+class Advice(Record):
+    """A row of `advice.jsonl`: a question of law, and how likely its bad and its good answer are, end token and all."""
+
+    question: Name
+    tokens_bad: Positive
+    tokens_good: Positive
+    log_p_bad: LogP
+    log_p_good: LogP
+
+
+class LayerGeometry(Record):
+    """How the personas lie in the residual stream after one layer; `sampling/geometry.py` defines the numbers."""
+
+    layer: Positive
+    mean_cosine: Annotated[float, Field(ge=-1.000001, le=1.000001)]
+    separation: Annotated[float, Field(ge=0)]
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    effective_rank: Annotated[float, Field(ge=0.999999)]
+
+
+class Geometry(Record):
+    """`geometry.json`."""
+
+    chain: Name
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    layers: Annotated[list[LayerGeometry], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_after_the_other(self) -> "Geometry":
+        if [layer.layer for layer in self.layers] != list(range(1, len(self.layers) + 1)):
+            raise ValueError("layers: needs 1, 2, 3 and so on, each once")
+        return self
 
 
 # ---- marker_eval.json ----
