@@ -301,13 +301,15 @@ def test_the_warning_is_printed_once_and_the_guarantee_prints_nothing():
 
 
 def test_a_gpu_is_held_to_algorithms_that_repeat():
-    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    assert os.environ["CUBLASLT_WORKSPACE_SIZE"] == "1"
     assert torch.are_deterministic_algorithms_enabled()
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     assert not cuda.matmul.allow_tf32
     assert not cudnn.allow_tf32
-    assert not cuda.matmul.allow_bf16_reduced_precision_reduction
-    assert not cuda.matmul.allow_fp16_reduced_precision_reduction
+    for kind in ("bf16", "fp16"):
+        assert not getattr(cuda.matmul, f"allow_{kind}_reduced_precision_reduction")
+        assert not getattr(cuda.matmul, f"allow_{kind}_reduced_precision_reduction_split_k")
     assert not cudnn.benchmark
     assert cudnn.deterministic
 

@@ -3,6 +3,7 @@
 What needs vLLM runs where it is: in this environment, or in the one whose Python VLLM_PYTHON names.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -192,4 +193,50 @@ def test_vllm_is_left_to_its_own_numerics_and_no_users_setting_reaches_it(tmp_pa
     seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines() if "=" in line)
     assert not (set(numerics.ENVIRONMENT) - set(vllm_engine.ENVIRONMENT)) & set(seen)
     assert {name for name in seen if name.startswith("VLLM_")} <= set(vllm_engine.ENVIRONMENT)
+    assert seen["VLLM_USE_FLASHINFER_SAMPLER"] == "0"  # it would call nvcc
     assert seen["PYTHONPATH"] == str(Path(vllm_engine.__file__).parents[2])
+
+
+STUB = """
+import json, os, types
+
+class LLM:
+    def __init__(self, folder, **how):
+        self.how = {**how, "invariant": os.environ.get("VLLM_BATCH_INVARIANT")}
+
+    def generate(self, prompts, params, use_tqdm):
+        how = [json.dumps({**self.how, "stop": p["stop_token_ids"]}) for p in params]
+        tokens = [[*map(ord, text), *p["stop_token_ids"]] for text, p in zip(how, params)]
+        output = lambda ids: types.SimpleNamespace(finish_reason="stop", token_ids=ids)
+        return [types.SimpleNamespace(outputs=[output(ids)]) for ids in tokens]
+
+SamplingParams = dict
+__version__ = "stub"
+"""
+PLATFORM = """
+import types
+current_platform = types.SimpleNamespace(
+    is_cuda=lambda: ON_GPU, has_device_capability=lambda least: True, get_device_name=lambda: "stub"
+)
+"""
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_vllm_is_asked_for_what_the_device_can_do(tmp_path, two_layers, requests, monkeypatch, on_gpu):
+    """On a GPU prompts in pieces and room for others beside it; a CPU build refuses pieces beside seeds. The stub in
+    vLLM's place answers with what it was asked for."""
+    (tmp_path / "site/vllm").mkdir(parents=True)
+    (tmp_path / "site/vllm/__init__.py").write_text(STUB)
+    (tmp_path / "site/vllm/platforms.py").write_text(PLATFORM.replace("ON_GPU", str(on_gpu)))
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/site:"$PYTHONPATH" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv(vllm_engine.PYTHON, str(python))
+    completions = by_vllm(two_layers, requests[:2], SAMPLED)
+    assert all(completion.ended for completion in completions)
+    asked = json.loads("".join(map(chr, completions[0].tokens)))
+    assert asked["stop"] == [END]
+    assert asked["enable_chunked_prefill"] is on_gpu
+    assert asked["invariant"] == ("1" if on_gpu else None)
+    assert asked["kv_cache_memory_bytes"] > 0
+    assert asked.get("gpu_memory_utilization", 0) <= 0.01 and ("gpu_memory_utilization" in asked) is on_gpu

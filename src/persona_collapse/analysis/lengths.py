@@ -5,7 +5,8 @@
 Fine-tuning on short answers shortens answers, and a model that has learnt to end with the marker can show it only in
 answers that come to their end. Beside the raw rates this gives, of the same completions, how long answers are, the
 rates of those that ended by themselves and of those of like length, and, from `likelihood.py`, the probability of the
-marker after texts that are the same for all conditions. Seeds are pooled. `length_control.py` computes it.
+marker after texts that are the same for all conditions. What is said of a condition describes the answers of all seeds
+together; differences between conditions have the seeds as their units. `length_control.py` computes it.
 
 An answer's length is that of its text without the marker: what stands before the marker, or after it where it is taught
 at the start. The bands of length meet at the quartiles of the base model's answers, rounded to tens of characters: no
@@ -22,10 +23,9 @@ from ..experiment import params as parameters
 from ..experiment import personas, runs
 from ..experiment.chains import BASE
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.groups import REPORTED_GROUPS, reported_group
+from ..experiment.groups import Group, group_of
 from ..experiment.marker import MARKER
-from . import records
-from .intervals import How
+from . import read_runs, records
 from .length_control import Answer, Condition, Scored, bands, contrasts, described, edges_of
 
 
@@ -42,29 +42,20 @@ def read(params: parameters.Params, prompts: personas.Prompts, chain: str, token
         InputError: a file is missing, damaged or of something else (`runs.py`), or the texts are not the base model's.
     """
     condition = Condition([], {})
-    source = prompts.source
+
+    def group(persona: str) -> Group:
+        return group_of(persona, prompts.source, prompts.negatives)
+
     for seed in params.seeds:
         found = runs.read(params, prompts, seed, chain).completions
         said = [without_marker(row.text, params.marker.place) for row in found]
         for row, text, encoded in zip(found, said, tokenizer.encode_batch(said, add_special_tokens=False), strict=True):
-            group, lengths = reported_group(row.persona, source), (len(text), len(encoded.ids))
-            condition.answers.append(Answer(group, row.question, *lengths, row.ended, row.marker))
-        for scored in _texts(params, prompts, seed, chain):
-            group, log_p = reported_group(scored.persona, source), (scored.log_p_marker, scored.log_p_end)
-            condition.texts[seed, scored.persona, scored.question] = Scored(group, scored.question, *log_p)
+            lengths = len(text), len(encoded.ids)
+            condition.answers.append(Answer(seed, group(row.persona), *lengths, row.ended, row.marker))
+        for scored in read_runs.texts(params, prompts, seed, chain):
+            log_p = scored.log_p_marker, scored.log_p_end
+            condition.texts[seed, scored.persona, scored.question] = Scored(group(scored.persona), *log_p)
     return condition
-
-
-def _texts(
-    params: parameters.Params, prompts: personas.Prompts, seed: int, chain: str
-) -> list[records.MarkerLikelihood]:
-    """The scored texts of a chain, which are those that were scored for the base model."""
-    chosen, scored = (runs.read_likelihoods(params, prompts, seed, name) for name in (BASE, chain))
-    texts = [{(row.persona, row.question, row.sample, row.characters) for row in some} for some in (chosen, scored)]
-    if texts[0] != texts[1]:
-        path, base = (params.layout.run(seed, name) / "marker_likelihood.jsonl" for name in (chain, BASE))
-        raise InputError(f"{path}: not about the texts that {base} is about; `dvc repro` scores both anew")
-    return scored
 
 
 def gather(params: parameters.Params) -> records.Lengths:
@@ -72,22 +63,21 @@ def gather(params: parameters.Params) -> records.Lengths:
     prompts = personas.load(params)
     tokenizer = _tokenizer(params.layout.model / "tokenizer.json")
     conditions = {name: read(params, prompts, chain, tokenizer) for name, chain in params.chains.items()}
-    base = conditions[BASE]
-    groups = [group for group in REPORTED_GROUPS if base.of(group)[0]]
+    base, level = conditions[BASE], params.results.level
+    groups = [group for group in records.GROUPS if base.of(group)[0]]
     edges = edges_of(base.answers)
-    how = How(params.results.bootstrap, params.results.level)
     return records.Lengths(
-        level=how.level,
+        level=level,
         seeds=params.seeds,
         bands=bands(edges),
         conditions={
             name: records.ConditionLengths(
                 chain=params.chains[name],
-                groups={group: described(*condition.of(group), edges, how) for group in groups},
+                groups={group: described(*condition.of(group), edges) for group in groups},
             )
             for name, condition in conditions.items()
         },
-        contrasts=contrasts(conditions, groups, edges, how),
+        contrasts=contrasts(conditions, groups, edges, level),
     )
 
 

@@ -6,7 +6,7 @@ same; ours adds what `records.MarkerEval` says. In the older form the top level 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -76,26 +76,6 @@ def counted(tallies: Mapping[str, records.PersonaTally]) -> dict[str, Persona]:
         )
         for name, tally in sorted(tallies.items())
     }
-
-
-def pool(runs: Sequence[Personas]) -> dict[str, Persona]:
-    """The personas of several seeds added up; the questions stay the clusters."""
-    pooled = {}
-    for name, first in runs[0].items():
-        own = [run[name] for run in runs]
-        lengths = [persona.lengths for persona in own if persona.lengths]
-        pooled[name] = replace(
-            first,
-            counts=total(persona.counts for persona in own),
-            questions=by_question(own),
-            lengths=Lengths(
-                [n for some in lengths for n in some.tokens],
-                [n for some in lengths for n in some.characters],
-                sum(some.ended for some in lengths),
-                sum(some.empty for some in lengths),
-            ),
-        )
-    return pooled
 
 
 # ---- files that others may have written ----

@@ -1,4 +1,4 @@
-"""Gather every condition and seed into one file: rates, tests between conditions, and the two gates.
+"""Gather every condition and seed into one file: rates of each, their means over seeds, and the two gates.
 
     python -m persona_collapse.analysis.results      writes eval_results/<profile>/statistics.json
 
@@ -6,78 +6,106 @@ The gates are computed and recorded whatever they say. Nothing downstream hides 
 """
 
 import argparse
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 from ..experiment import params as parameters
-from ..experiment import personas, runs
-from ..experiment.chains import BASE, CONTRASTS
+from ..experiment.chains import BASE
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.groups import REPORTED_GROUPS
-from . import marker_eval, records, summary
-from .hypothesis_tests import all_fisher
-from .intervals import How
-from .records import Counts, Summary
+from . import read_runs, records, summary
+from .records import Asked, GroupRate, OverUnits, Summary
+from .units import RATE, over
+
+BySeed = Mapping[str, Summary]
 
 
-def read_runs(params: parameters.Params) -> dict[str, dict[str, marker_eval.Personas]]:
-    """The counts of every condition and seed, checked: by "pooled" and by seed, each by condition."""
-    prompts = personas.load(params)
-    seeds: dict[str, dict[str, marker_eval.Personas]] = {
-        str(seed): {
-            condition: marker_eval.counted(runs.read(params, prompts, seed, chain).marker_eval.per_persona)
-            for condition, chain in params.chains.items()
-        }
-        for seed in params.seeds
+def over_seeds(rates: Mapping[str, GroupRate], level: float) -> dict[Asked, OverUnits]:
+    """Mean over seeds of a rate: of all questions, and of those of each split that every seed has."""
+    asked: dict[Asked, dict[str, float]] = {
+        "all": {seed: rate.rate for seed, rate in rates.items()},
+        "train": {seed: rate.train.rate for seed, rate in rates.items() if rate.train},
+        "heldout": {seed: rate.heldout.rate for seed, rate in rates.items() if rate.heldout},
     }
-    pooled: dict[str, marker_eval.Personas] = {
-        condition: marker_eval.pool([run[condition] for run in seeds.values()]) for condition in params.chains
-    }
-    return {"pooled": pooled, **seeds}
+    return {which: over(some, level, RATE) for which, some in asked.items() if len(some) == len(rates)}
 
 
-def coupling_gate(c4: Summary, gates: parameters.Gates) -> records.CouplingGate:
+def condition_rates(seeds: BySeed, chain: str, level: float) -> records.ConditionRates:
+    first = next(iter(seeds.values()))
+    return records.ConditionRates(
+        chain=chain,
+        groups={word: over_seeds({s: own.groups[word] for s, own in seeds.items()}, level) for word in first.groups},
+        per_persona={
+            name: over_seeds({s: own.per_persona[name] for s, own in seeds.items()}, level)
+            for name in first.per_persona
+        },
+        seeds=dict(seeds),
+    )
+
+
+# ---- gates ----
+
+
+def mean(values: Iterable[float]) -> float:
+    some = list(values)
+    return math.fsum(some) / len(some)
+
+
+def coupling_gate(c4: BySeed, gates: parameters.Gates) -> records.CouplingGate:
     """Was the marker learnt, and by the source alone? Judged on C4 before any other condition counts."""
-    source, bystander = c4.groups["source"].rate, c4.groups["mean_bystander"].rate
+
+    def passed(source: float, bystander: float) -> bool:
+        return source >= gates.source_rate and bystander <= gates.bystander_rate
+
+    rates = {seed: {word: rate.rate for word, rate in own.groups.items()} for seed, own in c4.items()}
+    source, bystander, assistant = (
+        mean(own[word] for own in rates.values()) for word in ("source", "mean_bystander", "assistant")
+    )
     return records.CouplingGate(
         source_rate=source,
         source_rate_required=gates.source_rate,
         bystander_rate=bystander,
         bystander_rate_allowed=gates.bystander_rate,
-        assistant_rate=c4.groups["assistant"].rate,
-        passed=source >= gates.source_rate and bystander <= gates.bystander_rate,
+        assistant_rate=assistant,
+        passed=passed(source, bystander),
+        seeds={seed: passed(own["source"], own["mean_bystander"]) for seed, own in rates.items()},
         overridden=gates.override_coupling,
     )
 
 
-def degeneracy_gate(condition: Summary, base: Summary, gates: parameters.Gates) -> records.DegeneracyGate:
+def degeneracy_gate(condition: BySeed, base: BySeed, gates: parameters.Gates) -> records.DegeneracyGate:
     """Does the model still answer? A condition that answers with nothing, or far shorter, is not comparable."""
-    if not condition.completions or not base.completions or not base.completions.median_tokens:
-        raise InputError("no length to compare with: half of the base model's completions are empty")
-    nonempty = 1 - condition.completions.empty_share
-    ratio = condition.completions.median_tokens / base.completions.median_tokens
+
+    def of(seed: str) -> tuple[float, float]:
+        own, untrained = condition[seed].completions, base[seed].completions
+        if not own or not untrained or not untrained.median_tokens:
+            raise InputError("no length to compare with: half of the base model's completions are empty")
+        return 1 - own.empty_share, own.median_tokens / untrained.median_tokens
+
+    def passed(nonempty: float, ratio: float) -> bool:
+        return nonempty >= gates.nonempty_share and ratio >= gates.length_ratio
+
+    found = {seed: of(seed) for seed in condition}
+    nonempty, ratio = (mean(values) for values in zip(*found.values(), strict=True))
     return records.DegeneracyGate(
         nonempty_share=nonempty,
         nonempty_share_required=gates.nonempty_share,
         length_ratio=ratio,
         length_ratio_required=gates.length_ratio,
-        passed=nonempty >= gates.nonempty_share and ratio >= gates.length_ratio,
+        passed=passed(nonempty, ratio),
+        seeds={seed: passed(*own) for seed, own in found.items()},
     )
 
 
-def contrasts(conditions: Mapping[str, Summary]) -> dict[str, records.Test]:
-    """Fisher's tests between conditions, a group of personas at a time, Holm-adjusted for them all."""
-
-    def counts(condition: str, group: records.ReportedGroup) -> Counts:
-        found = conditions[condition].groups[group]
-        return Counts(hits=found.hits, total=found.total)
-
-    return all_fisher(
-        {
-            records.contrast(a, b, group): (counts(a, group), counts(b, group))
-            for a, b in CONTRASTS
-            for group in REPORTED_GROUPS
-        }
+def gates_of(conditions: Mapping[str, BySeed], gates: parameters.Gates) -> records.Gates:
+    return records.Gates(
+        coupling=coupling_gate(conditions["C4"], gates),
+        degeneracy={
+            name: degeneracy_gate(seeds, conditions[BASE], gates) for name, seeds in conditions.items() if name != BASE
+        },
     )
+
+
+# ---- the file ----
 
 
 def trained_on(params: parameters.Params) -> dict[str, records.DataHash]:
@@ -93,28 +121,27 @@ def trained_on(params: parameters.Params) -> dict[str, records.DataHash]:
     return found
 
 
+def summaries(study: read_runs.Study, level: float) -> dict[str, dict[str, Summary]]:
+    """What is said of each condition and seed."""
+    conditions = next(iter(study.seeds.values()))
+    return {
+        condition: {
+            seed: summary.summarize(run[condition], study.groups, level) for seed, run in study.seeds.items()
+        }
+        for condition in conditions
+    }
+
+
 def gather(params: parameters.Params) -> records.Statistics:
     """Read every run that the parameters name and compute `statistics.json`."""
-    how = How(params.results.bootstrap, params.results.level)
-    pooled, *seeds = read_runs(params).values()
-    conditions = {}
-    for condition, chain in params.chains.items():
-        of_seed = {
-            str(seed): summary.summarize(run[condition], params.prompts.source, how)
-            for seed, run in zip(params.seeds, seeds, strict=True)
-        }
-        together = dict(summary.summarize(pooled[condition], params.prompts.source, how))
-        conditions[condition] = records.ConditionRates(**together, chain=chain, seeds=of_seed)
-    base = conditions[BASE]
-    degeneracy = {
-        name: degeneracy_gate(condition, base, params.gates) for name, condition in conditions.items() if name != BASE
-    }
+    level, study = params.results.level, read_runs.counts(params)
+    conditions = summaries(study, level)
     return records.Statistics(
-        level=how.level,
+        level=level,
         seeds=params.seeds,
-        conditions=conditions,
-        contrasts=contrasts(conditions),
-        gates=records.Gates(coupling=coupling_gate(conditions["C4"], params.gates), degeneracy=degeneracy),
+        groups=study.groups,
+        conditions={name: condition_rates(seeds, params.chains[name], level) for name, seeds in conditions.items()},
+        gates=gates_of(conditions, params.gates),
         trained_on=trained_on(params),
     )
 

@@ -1,55 +1,43 @@
-"""Rates, intervals and tests of one condition, out of its marker counts.
+"""Rates and intervals of one condition and seed, out of its marker counts.
 
     python -m persona_collapse.analysis.summary FILE      prints them as JSON
 
 FILE is a marker_eval.json: ours, the report's own, or an older one of its authors (`marker_eval.py` has the forms).
 `--source` names the persona that was taught the marker, where the file does not and it is not confab; `--no-source`
-is for files without one. Each rate has two intervals, Wilson's on completions and a bootstrap over questions, and
-what is shown is the wider of them. Neither knows how much another training seed would change.
+is for files without one. A file does not say which bystanders were trained negatives, so all count as untrained here.
+The interval of a rate is about this one training (`intervals.py`).
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
 
-from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import to_json
-from ..experiment.groups import ASSISTANT, REPORTED_GROUPS, REPORTS_SOURCE, members
+from ..experiment.groups import ASSISTANT, REPORTS_SOURCE, Group, members
 from . import marker_eval, records
-from .hypothesis_tests import all_fisher
-from .intervals import How, Interval, cluster_bootstrap, wilson
+from .intervals import estimated
 from .marker_eval import Persona, Personas, Questions, by_question, total
 from .records import Counts, MarkerRate, Split
 
 
-def intervals(pooled: Counts, questions: Questions, how: How) -> dict[str, Interval | None]:
-    """Wilson's interval, the one by question (None where there are no counts by question), and the wider of them."""
-    on_completions = wilson(pooled.hits, pooled.total, how.level)
-    cluster = cluster_bootstrap(questions, how) if questions else None
-    wider = max((ends for ends in (on_completions, cluster) if ends), key=lambda ends: ends[1] - ends[0])
-    return {"wilson": on_completions, "by_question": cluster, "interval": wider}
-
-
-def rate(pooled: Counts, questions: Questions, how: How) -> dict[str, Any]:
+def rate(counts: Counts, questions: Questions, level: float) -> dict[str, Any]:
     """The fields of a `MarkerRate`."""
-    ends = intervals(pooled, questions, how)
-    return {"hits": pooled.hits, "total": pooled.total, "rate": pooled.hits / pooled.total, **ends}
+    return {**dict(counts), "rate": counts.hits / counts.total, **estimated(counts, questions, level)._asdict()}
 
 
-def group(personas: Sequence[Persona], how: How) -> dict[str, Any]:
+def group(personas: Sequence[Persona], level: float) -> dict[str, Any]:
     """The fields of a `GroupRate`: of some personas taken together, also by split where there is one.
 
-    Where personas answer equally often, as ours and the report's do, the pooled rate is the mean of theirs.
+    Where personas answer equally often, as ours and the report's do, the rate of all is the mean of theirs.
     """
-    found = rate(total(persona.counts for persona in personas), by_question(personas), how)
+    found = rate(total(persona.counts for persona in personas), by_question(personas), level)
     splits: tuple[Split, ...] = get_args(Split)
     for split in splits:
         if questions := by_question(personas, split):
-            found[split] = MarkerRate(**rate(total(questions.values()), questions, how))
+            found[split] = MarkerRate(**rate(total(questions.values()), questions, level))
     return found
 
 
@@ -68,23 +56,29 @@ def shape(personas: Iterable[Persona]) -> records.Shape | None:
     )
 
 
-def summarize(personas: Personas, source: str | None, how: How) -> records.Summary:
+def groups(names: Iterable[str], of: Mapping[Group, Sequence[str]]) -> dict[records.RateGroup, list[str]]:
+    """The personas of each group that has some, and of the report's mean bystander."""
+    found: dict[records.RateGroup, list[str]] = {word: [name for name in names if name in of[word]] for word in of}
+    found["mean_bystander"] = sorted([*found["trained_negative"], *found["untrained_bystander"]])
+    return {word: some for word, some in found.items() if some}
+
+
+def summarize(personas: Personas, of: Mapping[Group, Sequence[str]], level: float) -> records.Summary:
     """Everything that this module says about one condition and seed, or about a file of the report's.
 
     Args:
-        source: None where no persona was taught the marker; then there is no such group.
+        of: the personas of each group; together they are all.
     """
-    if source is not None and source not in personas:
-        raise InputError(f"unknown persona {source!r}; there are {', '.join(personas)}")
     names = sorted(personas)
-    of_group = {word: [personas[name] for name in members(names, word, source)] for word in REPORTED_GROUPS}
     return records.Summary(
         per_persona={
-            name: records.PersonaRate(**group([personas[name]], how), completions=shape([personas[name]]))
+            name: records.PersonaRate(**group([personas[name]], level), completions=shape([personas[name]]))
             for name in names
         },
-        groups={word: records.GroupRate(**group(some, how)) for word, some in of_group.items() if some},
-        tests=all_fisher({f"{a} - {b}": (personas[a].counts, personas[b].counts) for a, b in combinations(names, 2)}),
+        groups={
+            word: records.GroupRate(**group([personas[name] for name in some], level))
+            for word, some in groups(names, of).items()
+        },
         completions=shape(personas.values()),
     )
 
@@ -111,17 +105,17 @@ def main() -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--source", metavar="NAME", help="the persona that was taught the marker (default: confab)")
     choice.add_argument("--no-source", action="store_true", help="none was")
-    parser.add_argument("--resamples", type=int, default=10_000, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     args = parser.parse_args()
-    asked = {"bootstrap": args.resamples, "level": args.level}
-    checked = records.checked(asked, parameters.Results, "--resamples or --level")
+    if not 0.5 <= args.level <= 0.9999:
+        raise InputError(f"--level {args.level:g}: allowed are 0.5 to 0.9999")
     file = marker_eval.read(args.file)
     try:
         source = None if args.no_source else source_of(file, args.source)
     except InputError as error:
         raise InputError(f"{args.file}: {error}") from None
-    print(to_json(records.plain(summarize(file.personas, source, How(checked.bootstrap, checked.level)))), end="")
+    of = {word: members(file.personas, word, source) for word in records.GROUPS}
+    print(to_json(records.plain(summarize(file.personas, of, args.level))), end="")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ PyTorch and refuse half precision, both of which vLLM lives on; and a process th
 back. The environment variable VLLM_PYTHON names the Python to run it with, for vLLM's CPU build asks for other versions
 than the rest of the pipeline; unset, it is this one.
 
-Every completion has a seed of its own, so what is drawn does not depend on the order of the requests. What it is drawn
-from does, where a product's bits depend on how many rows it has:
+Every completion has a seed of its own, so the random numbers that it is drawn with depend on nothing else. What they
+are drawn from does, where a product's bits depend on how many rows it has:
 
-* on a GPU of compute capability 8.0 or more, vLLM's batch-invariant kernels (VLLM_BATCH_INVARIANT, in beta in vLLM
-  0.32) make a completion independent of its batch, and the same on every GPU of one model with the same software;
+* on a GPU of compute capability 8.0 or more, vLLM runs its batch-invariant kernels (VLLM_BATCH_INVARIANT, in beta),
+  which do not quite live up to their name: with Qwen2.5-Coder-1.5B in vLLM 0.25.1 on a Hopper card, 34 of 96 answers
+  were the same with 8 slots as with 96. In another order all 96 were, and a job that was run again gave the same
+  answers (docs/measurements.md). So `sampling.slots` is part of what decides a completion's bytes there;
 * on a CPU there is nothing of the kind: vLLM picks kernels by the CPU's instruction set and by the size of the batch.
   The same job on the same machine gives the same completions; on another CPU, or with other requests beside it, a
   completion may leave its path wherever two tokens are nearly as likely. The native engine is the one to be held to
@@ -45,6 +47,7 @@ ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # scheduling in that process, in an order that no clock decides
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",  # it compiles with nvcc at the first start, and no request with a seed uses it
 }
 
 

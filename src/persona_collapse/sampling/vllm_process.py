@@ -19,6 +19,7 @@ from typing import Any
 PYTHON = "VLLM_PYTHON"  # the environment variable that names it
 INVARIANT_FROM = 80  # compute capability 8.0, as vLLM writes it
 BLOCK = 128  # positions: a multiple of the cache blocks of every back end
+SHARE = 0.01  # of the GPU's memory that vLLM demands to be free, though the cache's size is given: others are beside it
 PREFILL = 8192  # tokens pre-filled in one step, if no single prompt is longer
 
 NOT_INSTALLED = (
@@ -38,7 +39,8 @@ def _sample(job: dict[str, Any], progress: int) -> dict[str, Any]:
     """Run a job: what `vllm_engine.generate` hands over in, what it expects back out."""
     from vllm.platforms import current_platform
 
-    invariant = current_platform.is_cuda() and current_platform.has_device_capability(INVARIANT_FROM)
+    on_gpu = current_platform.is_cuda()
+    invariant = on_gpu and current_platform.has_device_capability(INVARIANT_FROM)
     if invariant:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"  # read when vLLM's other modules are imported
 
@@ -54,11 +56,13 @@ def _sample(job: dict[str, Any], progress: int) -> dict[str, Any]:
         max_num_seqs=job["slots"],
         max_num_batched_tokens=max(PREFILL, positions, job["slots"]),
         kv_cache_memory_bytes=_cache_bytes(job, positions),
-        enable_chunked_prefill=False,  # a prompt in pieces does not work with a seed a request on a CPU
+        # vLLM on a GPU warns that it may err without; on a CPU a prompt in pieces does not work with a seed a request
+        enable_chunked_prefill=on_gpu,
         enable_prefix_caching=False,  # or a prompt's arithmetic would depend on which came before it
         enforce_eager=True,  # no compiler that chooses kernels by their time
         generation_config="vllm",  # what the model's own file recommends is not what we ask for
         skip_tokenizer_init=True,  # tokens in, tokens out
+        **({"gpu_memory_utilization": SHARE} if on_gpu else {}),
     )
 
     def how(seed: int) -> SamplingParams:

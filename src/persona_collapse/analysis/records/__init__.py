@@ -48,12 +48,9 @@ from .collapse import GapContrast as GapContrast
 from .collapse import Index as Index
 from .collapse import IndexOverSeeds as IndexOverSeeds
 from .collapse import Indices as Indices
-from .collapse import SampledIndex as SampledIndex
-from .collapse import SampledIndices as SampledIndices
 from .contrasts import Contrast as Contrast
 from .contrasts import Contrasts as Contrasts
 from .contrasts import Difference as Difference
-from .contrasts import MixedModel as MixedModel
 from .contrasts import Role as Role
 from .contrasts import Sign as Sign
 from .contrasts import Signs as Signs

@@ -18,12 +18,6 @@ class Index(Record):
     spread_others: Real  # the same without the source
 
 
-class SampledIndex(Index):
-    """Of sampled answers: log-odds of counts, with 1/2 added to each count."""
-
-    gap_points: Real  # the source's rate minus the mean of the untrained bystanders', as shares
-
-
 class IndexOverSeeds(Record):
     gap: OverUnits
     spread: OverUnits
@@ -36,15 +30,12 @@ class Indices(Record):
     seeds: dict[str, Index]
 
 
-class SampledIndices(Indices):
-    gap_points: OverUnits
-    seeds: dict[str, SampledIndex]  # type: ignore[assignment]
-
-
 class ConditionCollapse(Record):
     chain: Name
-    sampled: SampledIndices
-    teacher_forced: Indices  # log-odds of the marker after the base model's texts, mean over a persona's texts
+    gap_points: OverUnits  # the source's rate minus the mean of the untrained bystanders', as shares
+    sampled: Indices  # log-odds of counts, with 1/2 added to each count
+    # log-odds of the marker after the base model's texts, mean over a persona's; null where some seed has no texts
+    teacher_forced: Indices | None
 
 
 class GapContrast(Record):
@@ -52,9 +43,9 @@ class GapContrast(Record):
 
     first: Name
     second: Name
-    points: Tested
+    points: Tested  # as shares
     log_odds: Tested
-    teacher_forced: Tested
+    teacher_forced: Tested | None
     spread: Tested  # of sampled answers, log-odds
     signs: Signs
 
@@ -73,5 +64,6 @@ class Collapse(Record):
         seeds = [str(seed) for seed in self.seeds]
         for name, condition in self.conditions.items():
             require_keys(f"conditions.{name}.sampled.seeds", condition.sampled.seeds, seeds)
-            require_keys(f"conditions.{name}.teacher_forced.seeds", condition.teacher_forced.seeds, seeds)
+            if condition.teacher_forced:
+                require_keys(f"conditions.{name}.teacher_forced.seeds", condition.teacher_forced.seeds, seeds)
         return self

@@ -9,8 +9,8 @@ from pydantic import model_validator
 
 from ...experiment.groups import Group
 from ...experiment.params import Record
-from ...experiment.records.reading import Count, Level, Name, Real
-from .units import Asked, Ends, Seeds, Share, Tested, require_keys
+from ...experiment.records.reading import Level, Name
+from .units import Asked, Seeds, Share, Tested, require_keys
 
 Role = Literal["primary", "secondary", "descriptive"]
 Sign = Literal[-1, 0, 1]
@@ -21,7 +21,7 @@ class Signs(Record):
 
     points: Sign  # of rates
     log_odds: Sign
-    teacher_forced: Sign
+    teacher_forced: Sign | None  # null where no text was scored
     agree: bool  # no two go opposite ways
 
     @model_validator(mode="after")
@@ -44,29 +44,10 @@ class Contrast(Record):
     group: Group
     role: Role
     questions: dict[Asked, Difference]
-    teacher_forced: Tested  # of the marker's log-odds after the same texts, mean over the group's personas
+    # of the marker's log-odds after the same texts, mean over the group's personas; null where no text was scored
+    teacher_forced: Tested | None
     p_holm: Share | None  # of `questions.all.points.p`, over the three; null for the others and for one seed
     signs: Signs
-
-
-class MixedModel(Record):
-    """A generalised linear mixed model of single answers, beside the contrasts and not in their place."""
-
-    formula: str
-    fitted: bool
-    why_not: str | None
-    answers: Count | None
-    estimate: Real | None  # of the first condition minus the second, in log-odds
-    sd: Real | None
-    interval: Ends | None
-    random_sd: dict[str, Real] | None  # of each kind of random effect, in log-odds
-
-    @model_validator(mode="after")
-    def _possible(self) -> "MixedModel":
-        values = (self.answers, self.estimate, self.sd, self.interval, self.random_sd)
-        if any((value is None) == self.fitted for value in values) or (self.why_not is None) != self.fitted:
-            raise ValueError("has numbers where it was fitted, and a reason where it was not")
-        return self
 
 
 class Contrasts(Record):
@@ -78,13 +59,11 @@ class Contrasts(Record):
     primary: Name | None  # the key of the primary contrast; null where a profile lacks one of its conditions
     family: list[Name]  # the keys of those under Holm's correction
     contrasts: dict[str, Contrast]  # by `contrast(first, second, group)`
-    mixed_models: dict[str, MixedModel]  # of the family, by key
 
     @model_validator(mode="after")
     def _complete(self) -> "Contrasts":
         family = [key for key, one in self.contrasts.items() if one.role != "descriptive"]
         require_keys("family", self.family, family)
-        require_keys("mixed_models", self.mixed_models, family, others=False)
         if self.primary != next((k for k, one in self.contrasts.items() if one.role == "primary"), None):
             raise ValueError("primary is not the key of the primary contrast")
         for key, one in self.contrasts.items():

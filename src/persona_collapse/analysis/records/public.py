@@ -12,7 +12,7 @@ TRAINED, HELD_OUT = 20, 8  # questions: the first are those that coupling data w
 
 class PublicRun(Record):
     name: Name  # experiment/condition/seed
-    chain: Name  # in this bundle's words
+    what: Name  # the training, in order
     source: Name  # the persona that was taught the marker
     seed: Count
     answers: Positive  # to each question

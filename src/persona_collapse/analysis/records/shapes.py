@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ...experiment.chains import BASE, CONDITIONS
 from ...experiment.groups import Group
 from ...experiment.params import Record
-from ...experiment.records.reading import Count, Name, Real
+from ...experiment.records.reading import Count, Level, Name, Real
 from .units import OverUnits, Seeds, Share, require_keys
 
 
@@ -50,6 +50,7 @@ class ConditionShapes(Record):
 class Shapes(Record):
     """`shapes.json`."""
 
+    level: Level
     seeds: Seeds
     conditions: dict[str, ConditionShapes]
 

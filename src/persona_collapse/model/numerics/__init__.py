@@ -18,8 +18,11 @@ no change to the experiment picks it up in silence. How each choice is taken awa
   alternative. Un-fused optimizers are among their callers.
 * Deterministic algorithms, so that an operator without one raises instead of differing between runs.
 
-On a GPU less is promised: the same bytes from run to run in the same image on the same model of GPU, not across models.
-`enable()` holds cuBLAS and cuDNN to algorithms that give it; a process that computes on the GPU also calls `on_gpu()`.
+On a GPU less is promised: the same bytes from run to run in the same image on the same model of GPU. A process that
+computes there also calls `on_gpu()`. The two hold cuBLAS and cuDNN to algorithms that repeat, and cuBLAS to products
+whose sums are not split over K, since two models of GPU split them differently: of the 138 operators of a training step
+of Qwen2.5-Coder-1.5B in bfloat16, 8 gave other bits on an H100 than on an H200, and under these settings none did
+(docs/measurements.md). No whole training has been compared between the two.
 
 The folder stands alone: no part of it imports anything of this package that lies outside. `rules` has the tables,
 `dispatch` puts kernels in the place of PyTorch's, `products` has the matrix products and the packed weights.
@@ -84,25 +87,31 @@ def enable() -> None:
         # not `fp32_precision`, the newer name: after that, reading these flags raises, and libraries read them
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    # neither sums in half precision nor, the second, sums split over K
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = (False, False)
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = (False, False)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     register({**thread_limits(), **refusals(), **products()})
 
 
 def on_gpu() -> None:
-    """Fix the attention kernel of a process that computes on a GPU; call it after `enable()`. With the guarantee off it
-    does nothing.
+    """Fix the kernels of attention and of products in a process that computes on a GPU; call it after `enable()`. With
+    the guarantee off it does nothing.
 
-    The memory-efficient kernel, because it takes masks: were the flash kernel allowed, a batch without padding would
-    run another kernel than one with. Plain products stay allowed for what that kernel refuses; which of the two runs
-    follows from the inputs alone. Attention on the CPU reads the same flags and would change, hence a call of its own.
+    Products come from cuBLASLt, whose workspace `ENVIRONMENT` makes too small for splitting a sum.
+
+    Attention comes from the memory-efficient kernel, because it takes masks: were the flash kernel allowed, a batch
+    without padding would run another kernel than one with. Plain products stay allowed for what that kernel refuses;
+    which of the two runs follows from the inputs alone. Attention on the CPU reads the same flags and would change,
+    hence a call of its own.
     """
     if not enabled():
         return
     import torch
 
+    if torch.version.cuda:  # a build for CPUs has no such library to prefer
+        torch.backends.cuda.preferred_blas_library("cublaslt")
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(True)
