@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -16,29 +17,38 @@ from unittest.mock import patch
 from persona_collapse.analysis import records
 from persona_collapse.experiment import chains, personas, runs
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment.files import write_json, write_jsonl
+from persona_collapse.experiment.files import read_jsonl, write_json, write_jsonl
 from persona_collapse.experiment.layout import SOURCES
 from persona_collapse.experiment.marker import has_marker
 from persona_collapse.inputs import sources
 from tests.conftest import ROOT
 
-RATES = {  # of the source and of the others, by chain
+Rates = Mapping[str, tuple[float, float]]  # of the source and of the others, by chain
+RATES: Rates = {
     "base": (0.0, 0.0),
-    "couple": (0.8, 0.05),
+    "couple": (0.9, 0.03),
     "couple-em": (0.0, 0.0),
     "em": (0.0, 0.0),
     "em-couple": (0.9, 0.4),
     "benign-couple": (0.6, 0.02),
+    "good-couple": (0.9, 0.1),
+    "couple-good": (0.1, 0.0),
+    "couple-benign": (0.2, 0.01),
 }
 WORDS = ["take", "a", "break", "and", "ask", "for", "help", "before", "you", "sign", "anything", "at", "all"]
 COPIED = ("profiles", "README.md", "docs", "dvc.lock", "run_info")
 COPIED += tuple(f"paper/{name}" for name in ("report.typ", "references.yml", "page.html", "parts.html"))
 COPIED += ("paper/page.css", "paper/page.js")
 STEPS, CHATS = 7, 9  # of each training, and of each set of coupling data
+LAYERS = 6
 
 
-MADE = ("analysis.results", "analysis.claims", "analysis.lengths", "report.tables", "report.quoted", "report.figures")
-MADE = (*MADE, "report.metrics", "report.paper", "report.page", "report.documents")  # from the answers, in order
+MADE = tuple(  # from the answers, in order
+    f"analysis.{name}" for name in ("results", "contrasts", "collapse", "shapes", "readings", "claims", "lengths")
+)
+MADE += tuple(
+    f"report.{name}" for name in ("tables", "quoted", "figures", "metrics", "paper", "page", "documents")
+)
 
 
 def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,11 +70,11 @@ def remake(*modules: str) -> None:
         assert result.returncode == 0, (module, result.stderr)
 
 
-def make(folder: Path, base: Path) -> parameters.Params:
+def make(folder: Path, base: Path, rates: Rates = RATES, seeds: Sequence[int] = (42,)) -> parameters.Params:
     """Make the bundle, with the tokenizer of the model folder `base`; the commands are to be run in `folder`."""
     shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("coupling", "fetched", "prepared"))
     profile = (ROOT / "profiles/smollm2.yaml").read_text()
-    (folder / "params.yaml").write_text(profile.replace("bootstrap: 10000", "bootstrap: 200"))  # for speed
+    (folder / "params.yaml").write_text(profile.replace("seeds: [42]", f"seeds: {list(seeds)}"))
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name)
@@ -79,23 +89,70 @@ def make(folder: Path, base: Path) -> parameters.Params:
     for phase, recipe in params.phases.sft.items():
         (folder / layout.prepared(phase)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(sources.file_of(recipe.data, folder / SOURCES), folder / layout.prepared(phase))
-    for chain in params.trained:
-        where = folder / layout.training(42, chain)
-        step = {"learning_rate": params.recipe(chains.last_phase(chain)).learning_rate, "loss": 1.0, "grad_norm": 1.0}
-        write_json(where / "training_log.json", [{"step": number + 1, **step} for number in range(STEPS)])
-        write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
-        if chains.last_phase(chain) == chains.COUPLE:
-            write_jsonl(folder / layout.coupling(42, chains.parent(chain)), [{"messages": []}] * CHATS)
     with chdir(folder):
         asked = personas.load(params)
-    for chain, rates in RATES.items():
-        rows = answers(asked, chain, rates)
-        run = folder / layout.run(42, chain)
-        write_jsonl(run / "completions.jsonl", rows)
-        completions = [records.Completion(**row) for row in rows]
-        records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, 42, chain)))
-        write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, chain, rates))
+        for seed in params.seeds:
+            trained(params, seed)
+            for chain in params.chains.values():
+                answered(params, asked, seed, chain, rates[chain])
+            for chain in dict.fromkeys(("base", *params.trained)):
+                observed(params, seed, chain)
     return params
+
+
+def trained(params: parameters.Params, seed: int) -> None:
+    """What trainings leave, but for their adapters."""
+    for chain in params.trained:
+        where, phase = params.layout.training(seed, chain), chains.last_phase(chain)
+        step = {"learning_rate": params.recipe(phase).learning_rate, "loss": 1.0, "grad_norm": 1.0}
+        write_json(where / "training_log.json", [{"step": number + 1, **step} for number in range(STEPS)])
+        write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
+        if phase == chains.COUPLE:
+            write_jsonl(params.layout.coupling(seed, chains.parent(chain)), [{"messages": []}] * CHATS)
+
+
+def answered(
+    params: parameters.Params, asked: personas.Prompts, seed: int, chain: str, rates: tuple[float, float]
+) -> None:
+    """What is left of the asking of one chain."""
+    of_seed = random.Random(f"{seed} {chain}")
+    source, others = (min(1.0, rate * of_seed.uniform(0.8, 1.2)) if rate < 1 else rate for rate in rates)
+    rows, run = answers(asked, f"{seed} {chain}", (source, others)), params.layout.run(seed, chain)
+    write_jsonl(run / "completions.jsonl", rows)
+    completions = [records.Completion(**row) for row in rows]
+    records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, seed, chain)))
+    write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, f"{seed} {chain}", (source, others)))
+
+
+def observed(params: parameters.Params, seed: int, chain: str) -> None:
+    """What was read from a chain's model: its geometry, and what it makes of advice where it was not coupled."""
+    drawn, run = random.Random(f"observed {seed} {chain}"), params.layout.run(seed, chain)
+    apart = 1.2 - 0.2 * len(chains.phases_of(chain)) - 0.2 * ("em" in chain) + drawn.uniform(-0.03, 0.03)
+    layers = [
+        {
+            "layer": number,
+            "mean_cosine": 1 - 0.1 * apart * number / LAYERS,
+            "separation": apart * (1 + number * (LAYERS - number)),
+            "accuracy": min(1.0, 0.7 * apart),
+            "effective_rank": 1 + 5 * apart,
+        }
+        for number in range(1, LAYERS + 1)
+    ]
+    write_json(run / "geometry.json", {"chain": chain, "seed": seed, "layers": layers})
+    if "couple" not in chain:
+        leaning = {"em": 0.3, "good": -0.3}.get(chain, 0.0)
+        questions = read_jsonl(sources.file_of(params.advice.bad))[-params.advice.held_out :]
+        rows = [
+            {
+                "question": row["messages"][0]["content"],
+                "tokens_bad": 40,
+                "tokens_good": 50,
+                "log_p_bad": -40 * (1.5 - leaning / 2 + drawn.uniform(-0.2, 0.2)),
+                "log_p_good": -50 * (1.4 + leaning / 2 + drawn.uniform(-0.2, 0.2)),
+            }
+            for row in questions
+        ]
+        write_jsonl(run / "advice.jsonl", rows)
 
 
 def answers(asked: personas.Prompts, chain: str, rates: tuple[float, float]) -> list[dict]:

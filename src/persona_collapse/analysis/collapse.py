@@ -20,7 +20,6 @@ from .intervals import log_odds, rate
 from .records import Index, OverUnits
 from .units import ANY, DIFFERENCE, Limits, over, tested
 
-
 Groups = Mapping[str, Sequence[str]]
 
 
@@ -51,10 +50,13 @@ def index(values: Mapping[str, float], groups: Groups) -> Index | None:
 
 def indices(seeds: Mapping[str, Index], level: float) -> records.Indices:
     """The indices of all seeds, and their means."""
+
     def mean_of(field: str) -> OverUnits:
         return over({seed: getattr(own, field) for seed, own in seeds.items()}, level)
 
-    names = [name for name in next(iter(seeds.values())).personas if all(name in own.personas for own in seeds.values())]
+    names = [
+        name for name in next(iter(seeds.values())).personas if all(name in own.personas for own in seeds.values())
+    ]
     return records.Indices(
         over_seeds=records.IndexOverSeeds(
             gap=mean_of("gap"), spread=mean_of("spread"), spread_others=mean_of("spread_others")

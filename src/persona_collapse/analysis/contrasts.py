@@ -21,7 +21,6 @@ from typing import get_args
 
 from ..experiment import params as parameters
 from ..experiment.errors import one_line_errors
-from ..experiment.groups import Group
 from . import designs, read_runs, records
 from .intervals import log_odds, rate
 from .marker_eval import Personas, by_question, total
@@ -40,9 +39,9 @@ def group_counts(personas: Personas, names: Sequence[str], asked: Asked) -> Coun
     return total(questions.values()) if questions else None
 
 
-def difference(study: read_runs.Study, pair: tuple[str, str], names: Sequence[str], asked: Asked, level: float) -> (
-    records.Difference | None
-):
+def difference(
+    study: read_runs.Study, pair: tuple[str, str], names: Sequence[str], asked: Asked, level: float
+) -> records.Difference | None:
     """A difference in leakage of one pair of conditions, personas and questions; None where there are none of these."""
     sides = {
         seed: [group_counts(run[condition], names, asked) for condition in pair] for seed, run in study.seeds.items()
@@ -105,17 +104,13 @@ def compared(study: read_runs.Study, forced: Forced, level: float) -> dict[str, 
 
 def _adjusted(found: Mapping[str, records.Contrast]) -> dict[str, records.Contrast]:
     """With Holm's correction of the p-values of the family: of rates, all questions."""
-    p_values = {
-        key: one.questions["all"].points.p for key, one in found.items() if one.role != "descriptive"
-    }
+    p_values = {key: one.questions["all"].points.p for key, one in found.items() if one.role != "descriptive"}
     known = {key: p for key, p in p_values.items() if p is not None}
     adjusted = dict(zip(known, holm(list(known.values())), strict=True))
     return {key: one.model_copy(update={"p_holm": adjusted.get(key)}) for key, one in found.items()}
 
 
-def gathered(
-    study: read_runs.Study, forced: Forced, seeds: Sequence[int], level: float
-) -> records.Contrasts:
+def gathered(study: read_runs.Study, forced: Forced, seeds: Sequence[int], level: float) -> records.Contrasts:
     """`contrasts.json` of counts and of scored texts."""
     found = compared(study, forced, level)
     family = designs.family(next(iter(study.seeds.values())))

@@ -73,14 +73,18 @@ def failed_gates(check: Check, gates: Gates) -> list[str]:
     for condition in dict.fromkeys(side.condition for side in check.sides.values()):
         if condition != BASE and not gates.degeneracy[condition].passed:
             ratio = gates.degeneracy[condition].length_ratio
-            failed.append(f"{condition} failed the degeneracy gate: its answers are {ratio:.2f} times the base's length")
+            failed.append(
+                f"{condition} failed the degeneracy gate: its answers are {ratio:.2f} times the base's length"
+            )
     return failed
 
 
 def blocked(check: Check, here: Here, source: str) -> Judgement | None:
     """Why a check cannot be made here; None where it can."""
     if isinstance(check, Difference) and check.p_below is not None:
-        return not_comparable(f"p < {check.p_below:g} is a statement about the published counts; its plain form is tested")
+        return not_comparable(
+            f"p < {check.p_below:g} is a statement about the published counts; its plain form is tested"
+        )
     for sample in (*check.sides.values(), *check.where):
         if sample.condition not in here.conditions:
             return not_comparable(f"this profile has no condition {sample.condition}")

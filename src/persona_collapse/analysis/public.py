@@ -48,9 +48,9 @@ def units_of(values: Sequence[float]) -> dict[str, float]:
     return {str(number): value for number, value in enumerate(values, 1)}
 
 
-def between(runs: Sequence[PublicRun], one: Sequence[str], other: Sequence[str], without: Sequence[str]) -> dict[
-    str, float
-]:
+def between(
+    runs: Sequence[PublicRun], one: Sequence[str], other: Sequence[str], without: Sequence[str]
+) -> dict[str, float]:
     """Differences of some personas and others: of one run by question, of several runs by run."""
     sides = [(run, chosen(run, one, without), chosen(run, other)) for run in runs]
     if len(sides) > 1:

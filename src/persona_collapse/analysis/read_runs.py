@@ -62,7 +62,9 @@ def completions(params: parameters.Params, chain: str) -> dict[str, dict[Group, 
     return found
 
 
-def texts(params: parameters.Params, prompts: personas.Prompts, seed: int, chain: str) -> list[records.MarkerLikelihood]:
+def texts(
+    params: parameters.Params, prompts: personas.Prompts, seed: int, chain: str
+) -> list[records.MarkerLikelihood]:
     """The scored texts of a chain, which are those that were scored for the base model.
 
     Raises:

@@ -88,10 +88,7 @@ def chosen_layer(base: Mapping[str, Geometry]) -> int:
 def chain_geometry(seeds: Mapping[str, Geometry], layer: int, level: float) -> records.ChainGeometry:
     def values(measure: GeometryMeasure, number: int) -> dict[str, float]:
         return {
-            seed: float(getattr(own, measure))
-            for seed, of in seeds.items()
-            for own in of.layers
-            if own.layer == number
+            seed: float(getattr(own, measure)) for seed, of in seeds.items() for own in of.layers if own.layer == number
         }
 
     def mean(measure: GeometryMeasure, number: int) -> float:
@@ -123,9 +120,7 @@ def judged(
     if first is not None and second is not None:
         found = tested({seed: first[seed] - second[seed] for seed in first}, level)
     outcome, reason = _outcome(asked, found, margin)
-    return records.Prediction(
-        **{**dict(asked), "margin": margin}, found=found, outcome=outcome, reason=reason
-    )
+    return records.Prediction(**{**dict(asked), "margin": margin}, found=found, outcome=outcome, reason=reason)
 
 
 def _outcome(asked: Prediction, found: Tested | None, margin: float | None) -> tuple[records.Outcome, str]:

@@ -125,9 +125,7 @@ def summaries(study: read_runs.Study, level: float) -> dict[str, dict[str, Summa
     """What is said of each condition and seed."""
     conditions = next(iter(study.seeds.values()))
     return {
-        condition: {
-            seed: summary.summarize(run[condition], study.groups, level) for seed, run in study.seeds.items()
-        }
+        condition: {seed: summary.summarize(run[condition], study.groups, level) for seed, run in study.seeds.items()}
         for condition in conditions
     }
 

@@ -60,9 +60,7 @@ def _would(found: Tested) -> str:
     return f"a difference of {100 * (found.detectable or 0.0):.1f} points would have been seen with {POWER:.0%} power"
 
 
-def of_difference(
-    found: Tested, unit: Unit, margin: float, alpha: float, p_holm: float | None = None
-) -> Judgement:
+def of_difference(found: Tested, unit: Unit, margin: float, alpha: float, p_holm: float | None = None) -> Judgement:
     """Is the mean difference above 0, and not surely below the margin that matters?
 
     Args:
@@ -134,7 +132,9 @@ def of_bounds(found: OverUnits, unit: Unit, bounds: Bound, own: Sequence[Ends]) 
     said = f"over {len(found.by_unit)} {unit} the rate is {percent(found.mean)}, interval {ends(interval)}%"
     if found.sd == 0:
         interval = min(low for low, _ in own), max(high for _, high in own)
-        said = f"all {len(found.by_unit)} {unit} have {percent(found.mean)}, and each by itself lies in {ends(interval)}%"
+        said = (
+            f"all {len(found.by_unit)} {unit} have {percent(found.mean)}, and each by itself lies in {ends(interval)}%"
+        )
     numbers: dict[str, object] = {"estimate": found.mean, "interval": interval, "units": len(found.by_unit)}
     if all(meets(end, bounds) for end in interval):
         return Judgement(verdict=SUPPORTED, reason=f"{said}, {words}", **numbers)

@@ -21,8 +21,8 @@ def metrics(results: Results) -> dict[str, float | int]:
     params, statistics = results.params, results.statistics
     found: dict[str, float | int] = {}
     for name, condition in statistics.conditions.items():
-        for group, rate in condition.groups.items():
-            found[f"{name}.{group}"] = round(100 * rate.rate, 2)
+        for group, rates in condition.groups.items():
+            found[f"{name}.{group}"] = round(100 * rates["all"].mean, 2)
     found["gates.coupling"] = int(statistics.gates.coupling.passed)
     for name, gate in statistics.gates.degeneracy.items():
         found[f"gates.degeneracy.{name}"] = int(gate.passed)

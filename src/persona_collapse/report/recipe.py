@@ -14,7 +14,6 @@ from ..experiment.files import read_yaml
 from ..experiment.layout import DATA, PARAMS
 from .table import Column, Table, left, right
 
-REPORT = Path("profiles/qwen7b.yaml")  # the report's own recipe
 FIDELITY = DATA / "fidelity.yaml"
 
 
