@@ -1,6 +1,6 @@
 """The counts behind a rate of `statistics.json`: which `marker_eval.json` files were added up, and to what."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..analysis import marker_eval, records
@@ -33,18 +33,17 @@ def sums(path: Steps) -> list[Sum]:
             found = [(name, who, None)]
         case ["gates", "coupling", gate, *rest] if gate in GATED:
             found = [("C4", GATED[gate], None)]
-        case ["contrasts", pair, *rest]:
-            both, _, who = pair.partition(", ")
-            found = [(name, who, None) for name in both.split(" - ")]
         case _:
             return []
     split = next((step for step in rest[:1] if step in ("train", "heldout")), None)
     return [Sum(*one, split) for one in found] if rest[:1] != ["completions"] else []
 
 
-def members(who: str, personas: Iterable[str], source: str) -> list[str]:
+def members(who: str, statistics: records.Statistics) -> list[str]:
     """The personas of a group, or the one of that name."""
-    return groups.members(personas, who, source) if who in groups.REPORTED_GROUPS else [who]
+    if who == "mean_bystander":
+        return [name for group in sorted(groups.BYSTANDERS) for name in statistics.groups[group]]
+    return list(dict(statistics.groups).get(who, [who]))  # type: ignore[call-overload]
 
 
 def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
@@ -54,29 +53,30 @@ def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
     return found.hits, found.total
 
 
-def recorded(one: Sum, statistics: records.Statistics) -> records.MarkerRate | None:
-    """A rate as statistics.json has it, if it has it."""
+def recorded(one: Sum, statistics: records.Statistics) -> dict[str, float] | None:
+    """A rate as statistics.json has it, by seed; None where it has none."""
     condition = statistics.conditions.get(one.condition)
-    rates: records.Summary | None = condition.seeds.get(one.seed) if condition and one.seed else condition
-    if rates is None:
+    if condition is None:
         return None
-    of_group = (rate for group, rate in rates.groups.items() if group == one.who)
-    found = rates.per_persona.get(one.who) or next(of_group, None)
-    return getattr(found, one.split, None) if one.split else found
+    asked: Any = one.split or "all"
+    rates = dict(condition.groups).get(one.who) or condition.per_persona.get(one.who)  # type: ignore[call-overload]
+    found = rates.get(asked) if rates else None
+    if found is None:
+        return None
+    return {seed: rate for seed, rate in found.by_unit.items() if one.seed in (None, seed)}
 
 
-def added_up(one: Sum, statistics: records.Statistics, layout: Layout, source: str) -> tuple[list[str], str | None]:
-    """The counts that make a rate, by persona and seed.
+def added_up(one: Sum, statistics: records.Statistics, layout: Layout) -> tuple[list[str], str | None]:
+    """The counts that make a rate, by persona and seed; of several seeds the rate is the mean of theirs.
 
     Returns:
         Lines, and what is wrong where they do not add up to what statistics.json has.
     """
-    rate = recorded(one, statistics)
-    if rate is None:
+    rates = recorded(one, statistics)
+    if not rates:
         return [], f"{layout.statistics} has no rate of {one.condition}, {one.who}"
     chain = statistics.conditions[one.condition].chain
-    seeds = [one.seed] if one.seed else [str(seed) for seed in statistics.seeds]
-    files = [layout.run(int(seed), chain) / "marker_eval.json" for seed in seeds]
+    files = [layout.run(int(seed), chain) / "marker_eval.json" for seed in rates]
     split = f", {one.split} questions" if one.split else ""
     lines = [f"counts of {one.condition}, {one.who}{split}: answers with the marker / all answers, from"]
     lines += [f"  {file}" for file in files]
@@ -84,14 +84,16 @@ def added_up(one: Sum, statistics: records.Statistics, layout: Layout, source: s
         return [*lines, "  ! not on disk"], None
     try:
         runs = [marker_eval.read(file).personas for file in files]
-        table = {who: [count(run[who], one.split) for run in runs] for who in members(one.who, runs[0], source)}
+        table = {who: [count(run[who], one.split) for run in runs] for who in members(one.who, statistics)}
     except (InputError, KeyError) as error:
         return lines, f"cannot be counted: {error}"
     table["sum"] = [(sum(h for h, _ in of), sum(n for _, n in of)) for of in zip(*table.values(), strict=True)]
-    hits, total = sum(h for h, _ in table["sum"]), sum(n for _, n in table["sum"])
-    lines.append(" " * 26 + "".join(f"{'seed ' + seed:>16}" for seed in seeds))
+    lines.append(" " * 26 + "".join(f"{'seed ' + seed:>16}" for seed in rates))
     lines += [f"    {who:<22}" + "".join(f"{f'{h} / {n}':>16}" for h, n in row) for who, row in table.items()]
-    has = f"{rate.hits} / {rate.total} = {rate.rate}"
-    if f"{hits} / {total} = {records.rounded(hits / total)}" != has:
-        return lines, f"the counts of {one.condition}, {one.who} add up to {hits} / {total}, the file has {has}"
-    return [*lines, f"  in all {has}, as the file has it"], None
+    for (seed, rate), (hits, total) in zip(rates.items(), table["sum"], strict=True):
+        if records.rounded(hits / total) != rate:
+            return (
+                lines,
+                f"the counts of {one.condition}, {one.who}, seed {seed} add up to {hits} / {total}, not {rate}",
+            )
+    return [*lines, f"  in all {', '.join(map(str, rates.values()))}, as the file has it"], None

@@ -37,12 +37,19 @@ def rests_on(number: Number, content: Any, conditions: Mapping[str, str]) -> lis
             names = [str(name), BASE]
         case _ if number.chain:
             return [number.chain]
-        case ["seeds" | "level"] | ["claims", int(), "claim" | "published" | "as_published", *_]:
-            return []  # parameters, and the report's own words and counts
-        case ["claims", int(index), "reproduced" | "cluster_robust", *_]:
+        case ["seeds" | "level" | "groups", *_] | ["claims", int(), "as_published" | "public", *_]:
+            return []  # parameters, and published counts
+        case ["claims", int(), "parts", int(), "as_published" | "public", *_]:
+            return []
+        case ["claims", int(index), "here", *_] | ["claims", int(index), "parts", int(), "here", *_]:
             claims = records.checked(read_yaml(CLAIMS), ledger.Ledger, str(CLAIMS)).claims
             claim = claims.get(content["claims"][index]["id"])
-            names = [side.condition for side in claim.check.sides.values()] if claim else []
+            parts = claim.parts.values() if claim else ()
+            names = [side.condition for part in parts if part.check for side in part.check.sides.values()]
+        case ["contrasts", pair, *_]:
+            names = pair.partition(", ")[0].split(" - ")
+        case ["gaps", pair, *_]:
+            names = pair.split(" - ")
         case path:
             names = [one.condition for one in sums(path)]
     chains = {**conditions, BASE: BASE}

@@ -32,6 +32,10 @@ KINDS: dict[str, type[object]] = {
     "statistics.json": records.Statistics,
     "claims.json": records.Claims,
     "lengths.json": records.Lengths,
+    "contrasts.json": records.Contrasts,
+    "collapse.json": records.Collapse,
+    "shapes.json": records.Shapes,
+    "readings.json": records.Readings,
 }
 MISSING = "is missing"
 
@@ -75,7 +79,7 @@ def judge(number: Number, conditions: Mapping[str, str], params: parameters.Para
     for one in sums(number.path):
         if not isinstance(record, records.Statistics):
             break
-        counted, problem = added_up(one, record, params.layout, params.prompts.source)
+        counted, problem = added_up(one, record, params.layout)
         lines += ["", *counted, *([f"  ! {problem}"] if problem else [])]
         problems += [problem] if problem else []
     return Judged(lineage.rests_on(number, content, conditions), lines, problems)

@@ -14,7 +14,8 @@ def lengths(content: records.Lengths) -> Table:
     """Lengths, rates of answers that ended and of like length, and the marker's probability after the same texts."""
     rows = []
     for name in in_order(content.conditions):
-        for group, of_group in content.conditions[name].groups.items():
+        for group in [group for group in GROUPS if group in content.conditions[name].groups]:
+            of_group = dict(content.conditions[name].groups)[group]  # type: ignore[index]
             shape, texts = of_group.completions, of_group.likelihood
             low, high = shape.characters.quartiles
             rows.append(

@@ -164,8 +164,8 @@ def shapes(content: records.Shapes) -> Table:
     """Whether a marker could appear at all: how answers end, how long they are, and where the marker stands."""
     rows = []
     for name in in_order(content.conditions):
-        for group, found in content.conditions[name].groups.items():
-            shape = found.over_seeds
+        for group in [group for group in GROUPS if group in content.conditions[name].groups]:
+            shape = dict(content.conditions[name].groups)[group].over_seeds  # type: ignore[index]
             rows.append(
                 [name, GROUPS[group], over(shape.median_tokens, "{:.0f}".format), over(shape.ended_share, percent)]
                 + [over(shape.blank_line_share, percent), over(shape.marker_last_share, percent)]
