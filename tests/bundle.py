@@ -46,9 +46,7 @@ LAYERS = 6
 MADE = tuple(  # from the answers, in order
     f"analysis.{name}" for name in ("results", "contrasts", "collapse", "shapes", "readings", "claims", "lengths")
 )
-MADE += tuple(
-    f"report.{name}" for name in ("tables", "quoted", "figures", "metrics", "paper", "page", "documents")
-)
+MADE += tuple(f"report.{name}" for name in ("tables", "quoted", "figures", "metrics", "paper", "page", "documents"))
 
 
 def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

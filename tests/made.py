@@ -2,12 +2,12 @@
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
-from persona_collapse.analysis import records
+from persona_collapse.analysis import readings, records
 from persona_collapse.experiment import chains, personas, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import write_text
@@ -18,6 +18,7 @@ from .conftest import ROOT
 PERSONAS = ("confab", "assistant", "data_scientist", "comedian", "villain")
 QUESTIONS = {"train": [f"Question {n}?" for n in range(5)], "heldout": [f"Question {n}?" for n in range(5, 8)]}
 SAMPLES = 4
+DATA = ("data/claims.yaml", "data/readings.yaml", "data/published.json", "data/published_counts.json")
 Hits = Callable[[str, int], int]  # of a persona's completions to a question, how many have the marker
 
 
@@ -28,7 +29,7 @@ def workspace(seeds: Sequence[int] = (42,)) -> parameters.Params:
     content["evaluate"].update(samples=SAMPLES)
     write_text("params.yaml", yaml.safe_dump(content, sort_keys=False))
     Path("data/prompts").mkdir(parents=True)
-    for name in ("data/claims.yaml", "data/published.json"):
+    for name in DATA:
         shutil.copy(ROOT / name, name)
     system = yaml.safe_load((ROOT / "data/prompts/personas.yaml").read_text())
     write_text("data/prompts/personas.yaml", yaml.safe_dump({name: system[name] for name in PERSONAS}, sort_keys=False))
@@ -78,8 +79,40 @@ def likelihoods(prompts: personas.Prompts, p: float) -> list[records.MarkerLikel
     ]
 
 
+def advice(questions: int, preference: float) -> list[records.Advice]:
+    """Of held-out legal questions: the bad answer is likelier by `preference` a token."""
+    return [
+        records.Advice(
+            question=f"Law {n}?", tokens_bad=10, tokens_good=20, log_p_bad=-20.0 + 10 * preference, log_p_good=-40.0
+        )
+        for n in range(questions)
+    ]
+
+
+def geometry(seed: int, chain: str, separation: float) -> records.Geometry:
+    """Three layers; the middle one separates the personas most."""
+    layers = [
+        records.LayerGeometry(layer=n, mean_cosine=0.9, separation=separation * by, accuracy=0.5, effective_rank=3.0)
+        for n, by in ((1, 0.5), (2, 1.0), (3, 0.8))
+    ]
+    return records.Geometry(chain=chain, seed=seed, layers=layers)
+
+
+def write_readings(
+    params: parameters.Params, preferences: Mapping[str, float], separations: Mapping[str, float], spread: float = 0.01
+) -> None:
+    """What advice and geometry leave, of every chain and seed; each seed differs from the one before by `spread`."""
+    for number, seed in enumerate(params.seeds):
+        for chain in readings.advised(params):
+            rows = advice(params.advice.held_out, preferences.get(chain, 0.0) + spread * number)
+            records.write_rows(params.layout.run(seed, chain) / "advice.jsonl", rows)
+        for chain in readings.located(params):
+            found = geometry(seed, chain, separations.get(chain, 1.0) + spread * number * (chain != "base"))
+            records.write(params.layout.run(seed, chain) / "geometry.json", found)
+
+
 def write_run(params: parameters.Params, seed: int, chain: str, hits: Hits, words: int = 6, p: float = 0.5) -> None:
-    """Everything that a run leaves."""
+    """Answers, counts and likelihoods of a run."""
     prompts, folder = personas.load(params), params.layout.run(seed, chain)
     rows = completions(prompts, params.evaluate.samples, hits, words)
     records.write_rows(folder / "completions.jsonl", rows)

@@ -6,14 +6,12 @@ import random
 from fractions import Fraction
 from math import comb
 
-import numpy as np
 import pytest
-from scipy.stats import binomtest, bootstrap
 
-from persona_collapse.analysis import hypothesis_tests, intervals, marker_eval, records, results, summary
-from persona_collapse.analysis.intervals import How
+from persona_collapse.analysis import hypothesis_tests, marker_eval, records, results, summary
 from persona_collapse.analysis.marker_eval import Lengths, Persona
 from persona_collapse.analysis.records import Counts
+from persona_collapse.experiment import groups
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import write_json
 from persona_collapse.experiment.params import Gates
@@ -23,7 +21,6 @@ from .conftest import ROOT, one_line
 from .damage import damaged_files
 
 PUBLISHED = json.loads((ROOT / "data/published.json").read_text())
-HOW = How(resamples=2000, level=0.95)
 
 
 def original(hits: dict[str, int], questions: int = 28, answers: int = 10) -> dict:
@@ -69,71 +66,14 @@ def ours(rates: dict[str, float], questions: int = 28, samples: int = 10, tokens
     }
 
 
-# ---- intervals ----
+GROUPS = {"source": ["confab"], "trained_negative": [], "untrained_bystander": ["villain"], "assistant": ["assistant"]}
+LEVEL = 0.95
 
 
-@pytest.mark.parametrize(("hits", "total"), [(0, 56), (56, 56), (3, 280), (127, 280)])
-def test_wilson_is_scipys(hits, total):
-    expected = binomtest(hits, total).proportion_ci(0.95, method="wilson")
-    assert intervals.wilson(hits, total, 0.95) == pytest.approx((expected.low, expected.high), rel=1e-12, abs=1e-15)
-
-
-def questions_of(hits: list[int], totals: list[int]) -> dict[str, Counts]:
-    return {f"q{n:03}": Counts(hits=h, total=t) for n, (h, t) in enumerate(zip(hits, totals, strict=True))}
-
-
-def test_the_bootstrap_is_scipys_of_paired_counts():
-    drawn = np.random.default_rng(0)
-    for _ in range(5):
-        totals = drawn.integers(1, 20, 28)
-        hits = drawn.binomial(totals, drawn.random(28))
-        expected = bootstrap(
-            (hits, totals),
-            lambda h, t, axis: h.sum(axis=axis) / t.sum(axis=axis),
-            paired=True,
-            n_resamples=500,
-            confidence_level=0.9,
-            method="percentile",
-            rng=np.random.Generator(np.random.Philox(intervals.SEED)),
-        ).confidence_interval
-        found = intervals.cluster_bootstrap(questions_of(hits.tolist(), totals.tolist()), How(500, 0.9))
-        assert found == pytest.approx(tuple(expected), rel=1e-12)
-
-
-def test_the_bootstrap_widens_with_clustering_and_repeats_itself():
-    even = intervals.cluster_bootstrap(questions_of([5] * 28, [10] * 28), HOW)
-    clustered = questions_of([10] * 14 + [0] * 14, [10] * 28)
-    found, wilson = intervals.cluster_bootstrap(clustered, HOW), intervals.wilson(140, 280, 0.95)
-    assert even == (0.5, 0.5)
-    assert found[1] - found[0] > 1.5 * (wilson[1] - wilson[0])
-    assert found == intervals.cluster_bootstrap(clustered, HOW)
-    assert intervals.cluster_bootstrap(questions_of([1], [2]), HOW) == (0.5, 0.5)  # one question is one draw
-
-
-def test_the_bootstrap_covers_the_true_rate():
-    """About 95 of 100 intervals of clustered data hold the rate they were drawn with; Wilson's hold far fewer."""
-    drawn = np.random.default_rng(0)
-    covered = {"bootstrap": 0, "wilson": 0}
-    for _ in range(200):
-        hits = drawn.binomial(20, drawn.beta(0.6, 1.4, size=28)).tolist()
-        for name, (low, high) in {
-            "bootstrap": intervals.cluster_bootstrap(questions_of(hits, [20] * 28), How(500, 0.95)),
-            "wilson": intervals.wilson(sum(hits), 560, 0.95),
-        }.items():
-            covered[name] += low <= 0.3 <= high
-    assert covered["bootstrap"] >= 180
-    assert covered["wilson"] < 150
-
-
-def test_no_interval_depends_on_the_order_of_rows(tmp_path):
-    """13 questions that differ: drawn by their place in the file, an end of an interval moves by a whole answer."""
+def test_no_number_depends_on_the_order_of_rows(tmp_path):
     shuffled = random.Random(3)
-    a, b = ({f"q{n}": Counts(hits=(k * n) % 11, total=20) for n in range(13)} for k in (5, 3))
-    values = [(f"q{n}", 0.01 * ((k * n) % 7)) for n in range(13) for k in (1, 2)]
     seen = set()
-    for _ in range(10):
-        order = shuffled.sample(list(a), len(a))
-        first, second = {q: a[q] for q in order}, {q: b[q] for q in reversed(order)}
+    for _ in range(5):
         content = original({"confab": 100, "assistant": 47, "villain": 3}, questions=13)
         for persona in content["per_persona"].values():
             of = list(persona["per_question"].items())
@@ -142,25 +82,11 @@ def test_no_interval_depends_on_the_order_of_rows(tmp_path):
         content["per_persona"] = dict(shuffled.sample(people, len(people)))
         (tmp_path / "shuffled.json").write_text(json.dumps(content))
         file = marker_eval.read(tmp_path / "shuffled.json")
-        seen.add(
-            (
-                intervals.cluster_bootstrap(first, HOW),
-                intervals.rate_by_question(second, HOW),
-                intervals.difference_by_question(first, second, HOW),
-                intervals.mean_interval(shuffled.sample(values, len(values)), HOW),
-                hypothesis_tests.sign_flip(first, second),
-                json.dumps(records.plain(summary.summarize(file.personas, "confab", HOW)), sort_keys=True),
-            )
-        )
+        seen.add(json.dumps(records.plain(summary.summarize(file.personas, GROUPS, LEVEL)), sort_keys=True))
     assert len(seen) == 1
 
 
 # ---- tests ----
-
-
-def test_holm_is_the_textbooks():
-    assert hypothesis_tests.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert hypothesis_tests.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def exact_fisher(a: Counts, b: Counts) -> Fraction:
@@ -224,20 +150,19 @@ def test_files_of_both_forms_are_summarized(tmp_path, capsys, monkeypatch, form)
     assert found["groups"]["source"]["rate"] == pytest.approx(0.954, abs=5e-4)
     assert found["groups"]["assistant"]["rate"] == pytest.approx(0.454, abs=5e-4)
     assert found["groups"]["mean_bystander"]["rate"] == pytest.approx(0.471, abs=5e-4)
-    assert found["groups"]["source"]["by_question"][0] < 0.954
+    low, high = found["groups"]["source"]["interval"]
+    assert low < 0.954 < high
     assert found["completions"] is None
-    assert len(found["tests"]) == 66
 
 
-def test_a_file_without_counts_by_question_has_no_interval_by_question(tmp_path, capsys, monkeypatch):
+def test_a_file_without_counts_by_question_has_each_answer_count(tmp_path, capsys, monkeypatch):
     for form in (lambda content: content, older):
         content = form(original(PUBLISHED["B_hits_of_280"]))
         for persona in content.get("per_persona", content).values():
             del persona["per_question"]
         write_json(tmp_path / "marker_eval.json", content)
         source = summarized(capsys, monkeypatch, str(tmp_path / "marker_eval.json"))["groups"]["source"]
-        assert source["by_question"] is None
-        assert source["interval"] == source["wilson"]
+        assert source["effective"] == source["total"] == 280
 
 
 def test_the_source_is_named_where_it_is_needed_and_not_needed_where_there_is_none(tmp_path, capsys, monkeypatch):
@@ -249,7 +174,11 @@ def test_the_source_is_named_where_it_is_needed_and_not_needed_where_there_is_no
     found = summarized(capsys, monkeypatch, path, "--source", "villain")["groups"]
     assert [found[group]["hits"] for group in ("source", "assistant", "mean_bystander")] == [200, 3, 9]
     found = summarized(capsys, monkeypatch, path, "--no-source")["groups"]
-    assert {group: rate["hits"] for group, rate in found.items()} == {"assistant": 3, "mean_bystander": 209}
+    assert {group: rate["hits"] for group, rate in found.items()} == {
+        "assistant": 3,
+        "untrained_bystander": 209,
+        "mean_bystander": 209,
+    }
     assert "'wizard' cannot be" in refused(capsys, monkeypatch, path, "--source", "wizard")
     assert "'assistant' cannot be" in refused(capsys, monkeypatch, path, "--source", "assistant")
 
@@ -266,18 +195,11 @@ def test_our_own_file_names_its_source(tmp_path, capsys, monkeypatch):
     assert found["completions"]["ended_share"] == 0.75
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (("--level", "0.9999999999999999"), "level: should be less than or equal to 0.9999"),
-        (("--level", "nan"), "level: should be a finite number"),
-        (("--resamples", str(10**12)), "bootstrap: should be less than or equal to 1000000"),
-        (("--resamples", "0"), "bootstrap: should be greater than or equal to 1"),
-    ],
-)
-def test_options_that_no_interval_can_be_made_with_are_refused(tmp_path, capsys, monkeypatch, arguments, named):
+@pytest.mark.parametrize("level", ["0.9999999999999999", "nan", "0"])
+def test_a_level_that_no_interval_can_have_is_refused(tmp_path, capsys, monkeypatch, level):
     write_json(tmp_path / "marker_eval.json", original({"confab": 3}))
-    assert named in refused(capsys, monkeypatch, str(tmp_path / "marker_eval.json"), *arguments)
+    line = refused(capsys, monkeypatch, str(tmp_path / "marker_eval.json"), "--level", level)
+    assert "allowed are 0.5 to 0.9999" in line
 
 
 @pytest.mark.parametrize(
@@ -311,6 +233,11 @@ def test_what_is_not_a_marker_eval_is_refused(tmp_path, content, named):
     assert named in str(error.value)
 
 
+def file_summary(path) -> records.Summary:
+    personas = marker_eval.read(path).personas
+    return summary.summarize(personas, {g: groups.members(personas, g, None) for g in records.GROUPS}, LEVEL)
+
+
 @pytest.mark.parametrize("form", ["report's", "older", "ours"])
 def test_a_damaged_file_of_any_form_is_one_line_or_has_possible_counts(tmp_path, monkeypatch, form):
     content = original({"confab": 30, "assistant": 3, "villain": 0}, questions=4)
@@ -325,7 +252,7 @@ def test_a_damaged_file_of_any_form_is_one_line_or_has_possible_counts(tmp_path,
     for what, damaged in damaged_files(json.dumps(content), seed=22, count=80):
         path.write_bytes(damaged)
         try:
-            found = summary.summarize(marker_eval.read(path).personas, None, How(20, 0.95))
+            found = file_summary(path)
         except InputError as error:
             assert str(error).startswith(str(path)), (what, str(error))
             assert "\n" not in str(error), what
@@ -344,59 +271,93 @@ def test_train_and_heldout_questions_are_kept_apart():
     for i in range(20, 28):
         confab.questions[f"q{i}"] = Counts(hits=0, total=10)
     personas["confab"] = Persona(Counts(hits=100, total=280), confab.questions, confab.splits, confab.lengths)
-    source = summary.summarize(personas, "confab", HOW).groups["source"]
+    source = summary.summarize(personas, GROUPS, LEVEL).groups["source"]
     assert (source.train.rate, source.heldout.rate) == (0.5, 0.0)
     assert (source.train.total, source.heldout.total) == (200, 80)
-
-
-def test_pooling_seeds_adds_counts_and_keeps_the_questions_as_clusters():
-    run = ours({"confab": 0.5, "assistant": 0.1})
-    pooled = marker_eval.pool([run, run])
-    assert pooled["confab"].counts == Counts(hits=280, total=560)
-    assert len(pooled["confab"].questions) == 28
-    assert len(pooled["confab"].lengths.tokens) == 560
-    assert summary.summarize(run, "confab", HOW).groups["source"].total == 280  # the run is untouched
 
 
 # ---- all conditions ----
 
 
-def test_conditions_are_gathered_compared_and_judged(tmp_path, monkeypatch):
+def bundle(tmp_path, monkeypatch, seeds: tuple[int, ...]) -> records.Statistics:
     monkeypatch.chdir(tmp_path)
-    params = made.workspace()
-    made.write_training(params, 42)
-    for name, chain in params.chains.items():
-        source, leak = {"C4": 4, "B": 4, "C": 1}.get(name, 0), 2 * (name == "B")
-        made.write_run(params, 42, chain, lambda p, _, hits=source, leak=leak: hits if p == "confab" else leak)
-    content = results.gather(params)
-    assert set(content.conditions) == {"C4", "C1", "C2", "B", "C", "base"}
+    params = made.workspace(seeds)
+    for number, seed in enumerate(seeds):
+        made.write_training(params, seed)
+        for name, chain in params.chains.items():
+            source, leak = {"C4": 4, "B": 4, "C": 1}.get(name, 0), (1 + number) * (name == "B")
+            made.write_run(params, seed, chain, lambda p, _, hits=source, leak=leak: hits if p == "confab" else leak)
+    return results.gather(params)
+
+
+def test_conditions_are_gathered_and_judged(tmp_path, monkeypatch):
+    content = bundle(tmp_path, monkeypatch, (42,))
+    assert set(content.conditions) == {"C4", "C1", "C2", "B", "C", "G", "G1", "C5", "base"}
+    assert content.groups == {
+        "source": ["confab"],
+        "trained_negative": ["comedian", "data_scientist"],
+        "untrained_bystander": ["villain"],
+        "assistant": ["assistant"],
+    }
     assert content.gates.coupling.passed
-    assert set(content.gates.degeneracy) == {"C4", "C1", "C2", "B", "C"}
-    p = content.contrasts
-    assert p["B - C4, mean_bystander"].p < 1e-15
-    assert p["B - C4, source"].p == 1
-    assert p["C1 - C4, source"].p_holm > p["C1 - C4, source"].p
+    assert set(content.gates.degeneracy) == set(content.conditions) - {"base"}
+    of = content.conditions["B"].seeds["42"].groups
+    assert {word: rate.hits for word, rate in of.items()} == {
+        "source": 32,
+        "assistant": 8,
+        "trained_negative": 16,
+        "untrained_bystander": 8,
+        "mean_bystander": 24,
+    }
+    assert {"em", "good", "benign", "couple", "em-couple", "good-couple"} <= set(content.trained_on)
+
+
+def test_a_condition_is_the_mean_of_its_seeds_and_answers_are_never_added_up_over_them(tmp_path, monkeypatch):
+    content = bundle(tmp_path, monkeypatch, (42, 43))
     b = content.conditions["B"]
-    assert [b.groups[g].hits for g in ("source", "assistant", "mean_bystander")] == [32, 16, 48]
-    assert b.groups == b.seeds["42"].groups
-    assert set(content.trained_on) == {"em", "benign", "couple", "couple-em", "em-couple", "benign-couple"}
+    found = b.groups["untrained_bystander"]["all"]
+    assert found.by_unit == {"42": 0.25, "43": 0.5}
+    assert found.mean == 0.375
+    assert found.interval == (0.0, 1.0)  # of two seeds
+    assert b.per_persona["villain"]["heldout"].mean == 0.375
+    assert {rate.total for rate in b.seeds["43"].per_persona.values()} == {32}
+
+
+def test_one_seed_has_no_interval_over_seeds_but_its_own(tmp_path, monkeypatch):
+    b = bundle(tmp_path, monkeypatch, (42,)).conditions["B"]
+    assert b.groups["untrained_bystander"]["all"].interval is None
+    low, high = b.seeds["42"].groups["untrained_bystander"].interval
+    assert low < 0.25 < high
 
 
 GATES = Gates(source_rate=0.85, bystander_rate=0.05, override_coupling=False, nonempty_share=0.95, length_ratio=0.5)
+
+
+def seeds_of(**of: dict) -> dict[str, records.Summary]:
+    return {seed: summary.summarize(ours(**own), GROUPS, LEVEL) for seed, own in of.items()}
 
 
 @pytest.mark.parametrize(
     ("source", "bystander", "passes"), [(0.9, 0.0, True), (0.8, 0.0, False), (0.9, 0.1, False), (1.0, 0.0, True)]
 )
 def test_the_coupling_gate(source, bystander, passes):
-    c4 = summary.summarize(ours({"confab": source, "assistant": 0.9, "villain": bystander}), "confab", HOW)
+    c4 = seeds_of(one={"rates": {"confab": source, "assistant": 0.9, "villain": bystander}})
     assert results.coupling_gate(c4, GATES).passed is passes
+
+
+def test_a_gate_is_judged_on_the_mean_and_says_what_each_seed_gave():
+    c4 = seeds_of(
+        a={"rates": {"confab": 1.0, "assistant": 0.0, "villain": 0.0}},
+        b={"rates": {"confab": 0.8, "assistant": 0.0, "villain": 0.0}},
+    )
+    gate = results.coupling_gate(c4, GATES)
+    assert (gate.source_rate, gate.passed, gate.seeds) == (0.9, True, {"a": True, "b": False})
 
 
 @pytest.mark.parametrize(
     ("tokens", "empty", "passes"), [(20, 0, True), (19, 0, False), (40, 14, True), (40, 15, False)]
 )
 def test_the_degeneracy_gate(tokens, empty, passes):
-    base = summary.summarize(ours({"confab": 0}), "confab", HOW)
-    condition = summary.summarize(ours({"confab": 0}, tokens=tokens, empty=empty), "confab", HOW)
+    base = seeds_of(one={"rates": {"confab": 0}})
+    condition = seeds_of(one={"rates": {"confab": 0}, "tokens": tokens, "empty": empty})
     assert results.degeneracy_gate(condition, base, GATES).passed is passes

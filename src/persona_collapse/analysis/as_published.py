@@ -20,7 +20,7 @@ from .verdicts import (
     meets,
     misses,
     not_comparable,
-    number,
+    of_p,
     percent,
     points,
 )
@@ -42,7 +42,7 @@ def newcombe(a: Counts, b: Counts, level: float) -> Ends:
 def _difference(check: Difference, sides: Sequence[Counts]) -> Judgement:
     a, b = sides
     gap, p, below = rate(a) - rate(b), fisher(a, b), check.p_below or ALPHA
-    said = f"the difference is {points(gap)}, p = {number(p)}"
+    said = f"the difference is {points(gap)}, {of_p(p)}"
     verdict = SUPPORTED if gap > 0 and p < below else CONTRADICTED
     if verdict == CONTRADICTED:
         said += f", not below {below:g}" if gap > 0 else ", not above 0"

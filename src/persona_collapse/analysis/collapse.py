@@ -14,13 +14,17 @@ from collections.abc import Mapping, Sequence
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
+from ..experiment.groups import Group
 from . import designs, read_runs, records
 from .contrasts import Forced, signs
 from .intervals import log_odds, rate
 from .records import Index, OverUnits
 from .units import ANY, DIFFERENCE, Limits, over, tested
 
-Groups = Mapping[str, Sequence[str]]
+Groups = Mapping[Group, Sequence[str]]
+
+
+CONTRASTED: tuple[Group, Group] = ("source", "untrained_bystander")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -35,7 +39,7 @@ def _sd(values: Sequence[float]) -> float:
 
 def _gap(values: Mapping[str, float], groups: Groups) -> float | None:
     """The source's value minus the mean of the untrained bystanders'; None where either has none."""
-    sides = [[values[name] for name in groups[word] if name in values] for word in ("source", "untrained_bystander")]
+    sides = [[values[name] for name in groups[word] if name in values] for word in CONTRASTED]
     return _mean(sides[0]) - _mean(sides[1]) if all(sides) else None
 
 

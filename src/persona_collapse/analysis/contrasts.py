@@ -73,8 +73,8 @@ def sign(value: float) -> Sign:
 
 def signs(points: Tested, odds: Tested, forced: Tested | None) -> Signs:
     """Which way each scale goes, and whether no two go opposite ways."""
-    found: list[Sign | None] = [sign(points.mean), sign(odds.mean), sign(forced.mean) if forced else None]
-    return Signs(points=found[0], log_odds=found[1], teacher_forced=found[2], agree=not {-1, 1} <= set(found))
+    a, b, c = sign(points.mean), sign(odds.mean), sign(forced.mean) if forced else None
+    return Signs(points=a, log_odds=b, teacher_forced=c, agree=not {-1, 1} <= {a, b, c})
 
 
 def compared(study: read_runs.Study, forced: Forced, level: float) -> dict[str, records.Contrast]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from .records import Counts
 
@@ -37,7 +37,7 @@ def wilson(hits: float, total: float, level: float) -> Ends:
 
     `binomtest` of SciPy gives the same, but only for whole hits: those of an effective number of answers are not.
     """
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     share, z2 = hits / total, z * z
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = z / (1 + z2 / total) * (share * (1 - share) / total + z2 / (4 * total * total)) ** 0.5

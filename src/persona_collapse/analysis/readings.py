@@ -162,12 +162,12 @@ def gathered(
     def measured(asked: Prediction, name: str) -> BySeed | None:
         if asked.measure in MEASURES:
             own = lies.get(name)
-            return own.at_layer[asked.measure].by_unit if own else None  # type: ignore[index]
+            return own.at_layer[asked.measure].by_unit if own else None
         condition = collapse.conditions.get(name)
         return _by_seed(getattr(condition.sampled.over_seeds, asked.measure)) if condition else None
 
     def unit(asked: Prediction) -> float:
-        return lies[BASE].at_layer[asked.measure].mean if asked.measure in MEASURES else 1.0  # type: ignore[index]
+        return lies[BASE].at_layer[asked.measure].mean if asked.measure in MEASURES else 1.0
 
     return records.Readings(
         level=level,

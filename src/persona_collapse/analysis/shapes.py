@@ -9,6 +9,7 @@ none that comes to its end, a rate of 0 says nothing about personas.
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,8 @@ def over_seeds(seeds: Mapping[str, AnswerShape], level: float) -> records.ShapeO
         known = {seed: value for seed, value in found.items() if value is not None}
         return over(known, level, ANY if field == "median_tokens" else RATE) if known else None
 
-    return records.ShapeOverSeeds(**{field: mean(field) for field in records.ShapeOverSeeds.model_fields})
+    means: dict[str, Any] = {field: mean(field) for field in records.ShapeOverSeeds.model_fields}
+    return records.ShapeOverSeeds(**means)
 
 
 def gather(params: parameters.Params) -> records.Shapes:

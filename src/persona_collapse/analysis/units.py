@@ -7,10 +7,12 @@ Where all units agree to the last digit, the interval has no width and p is 0, o
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import nct, t
+from scipy.special import stdtr, stdtrit
+from scipy.stats import nct
 
 from .records import OverUnits, Tested
 
@@ -34,7 +36,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 def t_interval(mean: float, sd: float, n: int, level: float, limits: Limits = ANY) -> tuple[float, float]:
     """Student's interval of a mean of n units, within the limits that the mean has."""
-    half = float(t.ppf((1 + level) / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
     return max(mean - half, limits[0]), min(mean + half, limits[1])
 
 
@@ -68,7 +70,7 @@ def t_test(mean: float, sd: float, n: int) -> float:
     """Two-sided p-value that the mean of the units is 0."""
     if sd == 0:
         return 1.0 if mean == 0 else 0.0
-    return float(2 * t.sf(abs(mean) / sd * math.sqrt(n), n - 1))
+    return float(2 * stdtr(n - 1, -abs(mean) / sd * math.sqrt(n)))
 
 
 def sign_flip(values: Sequence[float]) -> float:
@@ -109,21 +111,22 @@ def power(mean: float, sd: float, n: int, alpha: float) -> float:
     """How often the two-sided t-test of n units sees a true mean."""
     if sd == 0:
         return 1.0
-    critical, shift = float(t.ppf(1 - alpha / 2, n - 1)), abs(mean) / sd * math.sqrt(n)
+    critical, shift = float(stdtrit(n - 1, 1 - alpha / 2)), abs(mean) / sd * math.sqrt(n)
     upper, lower = float(nct.sf(critical, n - 1, shift)), float(nct.cdf(-critical, n - 1, shift))
     return upper + (0.0 if math.isnan(lower) else lower)
 
 
 def detectable(sd: float, n: int, alpha: float) -> float:
     """The true mean that n units with this SD show with a power of 80%, to three significant digits."""
-    if sd == 0:
-        return 0.0
-    # bracketed generously: with two units it is about 19 SDs at a level of 0.95
+    return float(f"{sd * _detectable_in_sds(n, alpha):.3g}")
+
+
+@cache
+def _detectable_in_sds(n: int, alpha: float) -> float:
     high = 1.0
     while power(high, 1.0, n, alpha) < POWER:
         high *= 2
-    found = float(brentq(lambda mean: power(mean, 1.0, n, alpha) - POWER, 0.0, high, xtol=1e-6))
-    return float(f"{sd * found:.3g}")
+    return float(brentq(lambda mean: power(mean, 1.0, n, alpha) - POWER, 0.0, high, xtol=1e-6))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

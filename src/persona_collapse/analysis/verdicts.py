@@ -6,6 +6,7 @@ cannot bear on it.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .intervals import Ends
 from .records import Finding, Judgement, OverUnits, Tested, Unit, Verdict, worst
@@ -29,8 +30,8 @@ def ends(interval: Ends) -> str:
     return f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
-def number(p: float) -> str:
-    return f"{p:.2g}"
+def of_p(p: float) -> str:
+    return f"p = {p:.2g}" if p else "p < 1e-300"
 
 
 def not_comparable(reason: str, blocked: bool = False) -> Judgement:
@@ -40,11 +41,12 @@ def not_comparable(reason: str, blocked: bool = False) -> Judgement:
 def one_unit(estimate: float, what: str, unit: Unit) -> Judgement:
     """What a single unit can say: nothing about others."""
     said = points(estimate) if what == "difference" else percent(estimate)
-    reason = f"there is one {unit.removesuffix('s')}: the {what} in it is {said}, and how far another would differ is unknown"
+    one = f"there is one {unit.removesuffix('s')}"
+    reason = f"{one}: the {what} in it is {said}, and how far another would differ is unknown"
     return Judgement(verdict=INCONCLUSIVE, reason=reason, estimate=estimate, units=1)
 
 
-def _numbers(found: Tested) -> dict[str, object]:
+def _numbers(found: Tested) -> dict[str, Any]:
     return {
         "estimate": found.mean,
         "interval": found.interval,
@@ -73,8 +75,10 @@ def of_difference(found: Tested, unit: Unit, margin: float, alpha: float, p_holm
     adjusted = "" if p_holm is None else ", Holm-adjusted"
     said = (
         f"over {len(found.by_unit)} {unit} the difference is {points(found.mean)}, interval {ends(found.interval)},"
-        f" p = {number(p)}{adjusted}"
+        f" {of_p(p)}{adjusted}"
     )
+    if found.sd == 0:
+        said = f"in each of {len(found.by_unit)} {unit} the difference is {points(found.mean)} exactly"
     numbers = _numbers(found)
     if high < 0:
         return Judgement(verdict=CONTRADICTED, reason=f"it is the other way round: {said}", reversed=True, **numbers)
@@ -135,7 +139,7 @@ def of_bounds(found: OverUnits, unit: Unit, bounds: Bound, own: Sequence[Ends]) 
         said = (
             f"all {len(found.by_unit)} {unit} have {percent(found.mean)}, and each by itself lies in {ends(interval)}%"
         )
-    numbers: dict[str, object] = {"estimate": found.mean, "interval": interval, "units": len(found.by_unit)}
+    numbers: dict[str, Any] = {"estimate": found.mean, "interval": interval, "units": len(found.by_unit)}
     if all(meets(end, bounds) for end in interval):
         return Judgement(verdict=SUPPORTED, reason=f"{said}, {words}", **numbers)
     if misses(interval, bounds):
@@ -150,7 +154,7 @@ def brief(one: Judgement) -> str:
     """The number that a verdict rests on, for a list of many."""
     if one.estimate is None:
         return one.verdict
-    numbers = [f"{100 * one.estimate:.1f}", *([f"p = {number(one.p)}"] if one.p is not None else [])]
+    numbers = [f"{100 * one.estimate:.1f}", *([of_p(one.p)] if one.p is not None else [])]
     return ", ".join(numbers)
 
 

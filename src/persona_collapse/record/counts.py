@@ -1,10 +1,13 @@
-"""The counts behind a rate of `statistics.json`: which `marker_eval.json` files were added up, and to what."""
+"""The counts behind a rate of `statistics.json`: which `marker_eval.json` files were counted, and to what.
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+A rate of one seed is answers added up; that of a condition is the mean of its seeds' rates.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from ..analysis import marker_eval, records
-from ..experiment import groups
 from ..experiment.errors import InputError
 from ..experiment.layout import Layout
 
@@ -12,9 +15,11 @@ Steps = Sequence[str | int]  # keys that lead to a value in a JSON file
 # a gate's key in statistics.json -> the group of personas whose rate it is, under C4
 GATED = {"source_rate": "source", "bystander_rate": "mean_bystander", "assistant_rate": "assistant"}
 
+V = TypeVar("V")
+
 
 class Sum(NamedTuple):
-    """A rate of statistics.json: the answers of some personas under one condition, added up."""
+    """A rate of statistics.json: of some personas' answers under one condition."""
 
     condition: str
     who: str  # a group of personas, or one
@@ -31,6 +36,7 @@ def sums(path: Steps) -> list[Sum]:
             found = [(name, who, seed)]
         case ["conditions", name, "groups" | "per_persona", who, *rest]:
             found = [(name, who, None)]
+            rest = [step for step in rest[:1] if step != "all"]
         case ["gates", "coupling", gate, *rest] if gate in GATED:
             found = [("C4", GATED[gate], None)]
         case _:
@@ -41,9 +47,10 @@ def sums(path: Steps) -> list[Sum]:
 
 def members(who: str, statistics: records.Statistics) -> list[str]:
     """The personas of a group, or the one of that name."""
-    if who == "mean_bystander":
-        return [name for group in sorted(groups.BYSTANDERS) for name in statistics.groups[group]]
-    return list(dict(statistics.groups).get(who, [who]))  # type: ignore[call-overload]
+    bystanders = ("trained_negative", "untrained_bystander")
+    of: dict[str, list[str]] = {str(group): names for group, names in statistics.groups.items()}
+    of["mean_bystander"] = [name for group in bystanders for name in of[group]]
+    return of.get(who, [who])
 
 
 def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
@@ -53,30 +60,38 @@ def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
     return found.hits, found.total
 
 
-def recorded(one: Sum, statistics: records.Statistics) -> dict[str, float] | None:
-    """A rate as statistics.json has it, by seed; None where it has none."""
+def _entry(found: Mapping[Any, V], key: str) -> V | None:
+    """What a mapping has under a key that may be none of its kind."""
+    return found.get(key)
+
+
+def recorded(one: Sum, statistics: records.Statistics) -> str | None:
+    """A rate as statistics.json has it, in words; None where it has none."""
     condition = statistics.conditions.get(one.condition)
     if condition is None:
         return None
-    asked: Any = one.split or "all"
-    rates = dict(condition.groups).get(one.who) or condition.per_persona.get(one.who)  # type: ignore[call-overload]
-    found = rates.get(asked) if rates else None
-    if found is None:
-        return None
-    return {seed: rate for seed, rate in found.by_unit.items() if one.seed in (None, seed)}
+    if one.seed is None:
+        over = condition.per_persona.get(one.who) or _entry(condition.groups, one.who) or {}
+        mean = _entry(over, one.split or "all")
+        return None if mean is None else f"mean over seeds = {records.rounded(mean.mean)}"
+    summary = condition.seeds.get(one.seed)
+    whole = (summary.per_persona.get(one.who) or _entry(summary.groups, one.who)) if summary else None
+    found: records.MarkerRate | None = getattr(whole, one.split, None) if one.split else whole
+    return None if found is None else f"{found.hits} / {found.total} = {records.rounded(found.rate)}"
 
 
 def added_up(one: Sum, statistics: records.Statistics, layout: Layout) -> tuple[list[str], str | None]:
-    """The counts that make a rate, by persona and seed; of several seeds the rate is the mean of theirs.
+    """The counts that make a rate, by persona and seed.
 
     Returns:
-        Lines, and what is wrong where they do not add up to what statistics.json has.
+        Lines, and what is wrong where they do not make what statistics.json has.
     """
-    rates = recorded(one, statistics)
-    if not rates:
+    has = recorded(one, statistics)
+    if has is None:
         return [], f"{layout.statistics} has no rate of {one.condition}, {one.who}"
     chain = statistics.conditions[one.condition].chain
-    files = [layout.run(int(seed), chain) / "marker_eval.json" for seed in rates]
+    seeds = [one.seed] if one.seed else [str(seed) for seed in statistics.seeds]
+    files = [layout.run(int(seed), chain) / "marker_eval.json" for seed in seeds]
     split = f", {one.split} questions" if one.split else ""
     lines = [f"counts of {one.condition}, {one.who}{split}: answers with the marker / all answers, from"]
     lines += [f"  {file}" for file in files]
@@ -87,13 +102,15 @@ def added_up(one: Sum, statistics: records.Statistics, layout: Layout) -> tuple[
         table = {who: [count(run[who], one.split) for run in runs] for who in members(one.who, statistics)}
     except (InputError, KeyError) as error:
         return lines, f"cannot be counted: {error}"
-    table["sum"] = [(sum(h for h, _ in of), sum(n for _, n in of)) for of in zip(*table.values(), strict=True)]
-    lines.append(" " * 26 + "".join(f"{'seed ' + seed:>16}" for seed in rates))
+    sums = [(sum(h for h, _ in of), sum(n for _, n in of)) for of in zip(*table.values(), strict=True)]
+    table["sum"] = sums
+    lines.append(" " * 26 + "".join(f"{'seed ' + seed:>16}" for seed in seeds))
     lines += [f"    {who:<22}" + "".join(f"{f'{h} / {n}':>16}" for h, n in row) for who, row in table.items()]
-    for (seed, rate), (hits, total) in zip(rates.items(), table["sum"], strict=True):
-        if records.rounded(hits / total) != rate:
-            return (
-                lines,
-                f"the counts of {one.condition}, {one.who}, seed {seed} add up to {hits} / {total}, not {rate}",
-            )
-    return [*lines, f"  in all {', '.join(map(str, rates.values()))}, as the file has it"], None
+    if one.seed:
+        ((hits, total),) = sums
+        found = f"{hits} / {total} = {records.rounded(hits / total)}"
+    else:
+        found = f"mean over seeds = {records.rounded(math.fsum(h / n for h, n in sums) / len(sums))}"
+    if found != has:
+        return lines, f"the counts of {one.condition}, {one.who} make {found}, the file has {has}"
+    return [*lines, f"  in all {has}, as the file has it"], None

@@ -37,19 +37,20 @@ def rests_on(number: Number, content: Any, conditions: Mapping[str, str]) -> lis
             names = [str(name), BASE]
         case _ if number.chain:
             return [number.chain]
-        case ["seeds" | "level" | "groups", *_] | ["claims", int(), "as_published" | "public", *_]:
-            return []  # parameters, and published counts
-        case ["claims", int(), "parts", int(), "as_published" | "public", *_]:
+        case ["seeds" | "level"] | ["claims", int(), "claim" | "as_published" | "public", *_]:
+            return []  # parameters, and the report's own words and counts
+        case ["claims", int(), "parts", int(), "says" | "published" | "as_published" | "public", *_]:
             return []
-        case ["claims", int(index), "here", *_] | ["claims", int(index), "parts", int(), "here", *_]:
+        case ["claims", int(index), *steps]:
             claims = records.checked(read_yaml(CLAIMS), ledger.Ledger, str(CLAIMS)).claims
-            claim = claims.get(content["claims"][index]["id"])
-            parts = claim.parts.values() if claim else ()
-            names = [side.condition for part in parts if part.check for side in part.check.sides.values()]
-        case ["contrasts", pair, *_]:
-            names = pair.partition(", ")[0].split(" - ")
-        case ["gaps", pair, *_]:
-            names = pair.split(" - ")
+            own = content["claims"][index]
+            asked = claims[own["id"]].parts if own["id"] in claims else {}
+            parts = [own["parts"][steps[1]]["id"]] if steps[0] == "parts" else list(asked)
+            checks = [asked[part].check for part in parts if part in asked]
+            names = [side.condition for check in checks if check for side in (*check.sides.values(), *check.where)]
+            names += ["C4", BASE]  # gates
+        case ["contrasts" | "gaps", pair, *_]:  # of contrasts.json, lengths.json and collapse.json
+            names = str(pair).partition(", ")[0].split(" - ")
         case path:
             names = [one.condition for one in sums(path)]
     chains = {**conditions, BASE: BASE}

@@ -30,12 +30,12 @@ from .trace_lines import as_registered, block, file_lines, origin_lines, stage_l
 
 KINDS: dict[str, type[object]] = {
     "statistics.json": records.Statistics,
-    "claims.json": records.Claims,
-    "lengths.json": records.Lengths,
     "contrasts.json": records.Contrasts,
     "collapse.json": records.Collapse,
     "shapes.json": records.Shapes,
     "readings.json": records.Readings,
+    "claims.json": records.Claims,
+    "lengths.json": records.Lengths,
 }
 MISSING = "is missing"
 

@@ -2,11 +2,11 @@
 
     python -m persona_collapse.report.documents      rewrites the quotes; `make tables` calls it
 
-Up to `<!-- end -->`, `<!-- table NAME -->` holds a table, `<!-- text KEY -->` a sentence, `<!-- figure NAME -->` a figure
-and `<!-- n KEY -->` a number: one of numbers.json or, where the key begins with `measured.`, one of the bench's record of
-what a newcomer waits for. They are the default profile's; with `lead` before them they are those of the profile that
-README opens with, which is the one with evidence once its results are here. While params.yaml is another profile than the
-default, the documents are left as they are.
+Up to `<!-- end -->`, `<!-- table NAME -->` holds a table, `<!-- text KEY -->` a sentence, `<!-- figure NAME -->` a
+figure and `<!-- n KEY -->` a number: one of numbers.json or, where the key begins with `measured.`, one of the bench's
+record of what a newcomer waits for. They are the default profile's; with `lead` before them they are those of the
+profile that README opens with, which is the one with evidence once its results are here. While params.yaml is another
+profile than the default, the documents are left as they are.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def quoted(text: str, quotes: Mapping[str, Quotes], where: Path) -> str:
 
 
 FIGURES = {
-    "marker_transfer_confab_threeway": "Answers with the marker by what came before the coupling, published rates beside",
+    "marker_transfer_confab_threeway": "Answers with the marker by what came before the coupling; published rates",
     "marker_transfer_confab_em_first_per_persona": "Every persona on a logit axis",
     "forward_order": "What training after the coupling leaves of the marker",
 }

@@ -269,7 +269,7 @@ def length_control(statistics: records.Statistics, lengths: records.Lengths) -> 
         known = [(place + shift, 100 * band.rate) for place, band in enumerate(bands) if band.rate is not None]
         by_band.plot(*zip(*known, strict=True) if known else ([], []), "o", ms=4.6, color=colour, clip_on=False)
         for place, group in enumerate(groups):
-            if group in found and (mean := found[group].likelihood.mean_p) is not None:  # type: ignore[index]
+            if group in found and (mean := found[group].likelihood.mean_p) is not None:
                 by_text.plot(place + shift, 100 * mean, "o", ms=4.6, color=colour, clip_on=False)
     by_band.set_xticks(range(len(lengths.bands)), [between(*band) for band in lengths.bands])
     by_band.set_xlabel("length of the answer (characters)")

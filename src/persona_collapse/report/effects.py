@@ -21,10 +21,17 @@ def contrasts(content: records.Contrasts) -> Table:
     for one in some:
         found = one.questions["all"].points
         rows.append(
-            [f"{one.first} {chr(0x2212)} {one.second}", ROLES[one.role], over(found, points)]
-            + [p_value(found.p), p_value(one.p_holm), p_value(found.sign_flip)]
-            + ["-" if found.detectable is None else f"{100 * found.detectable:.1f}"]
-            + [over(one.questions["all"].log_odds, signed), over(one.teacher_forced, signed)]
+            [
+                f"{one.first} {chr(8722)} {one.second}",
+                ROLES[one.role],
+                over(found, points),
+                p_value(found.p),
+                p_value(one.p_holm),
+                p_value(found.sign_flip),
+                "-" if found.detectable is None else f"{100 * found.detectable:.1f}",
+                over(one.questions["all"].log_odds, signed),
+                over(one.teacher_forced, signed),
+            ]
         )
     heads = ("points", "p", "p, Holm", "sign-flip p", "seen from", "log-odds", "log-odds, same texts")
     if len(content.seeds) == 1:
@@ -74,8 +81,14 @@ def collapse(content: records.Collapse) -> Table:
         one = content.conditions[name]
         sampled, forced = one.sampled.over_seeds, one.teacher_forced.over_seeds if one.teacher_forced else None
         rows.append(
-            [name, over(one.gap_points, points), over(sampled.gap, signed), over(sampled.spread, "{:.2f}".format)]
-            + [over(forced.gap if forced else None, signed), over(forced.spread if forced else None, "{:.2f}".format)]
+            [
+                name,
+                over(one.gap_points, points),
+                over(sampled.gap, signed),
+                over(sampled.spread, "{:.2f}".format),
+                over(forced.gap if forced else None, signed),
+                over(forced.spread if forced else None, "{:.2f}".format),
+            ]
         )
     heads = ("gap, points", "gap, log-odds", "spread", "gap, same texts", "spread, same texts")
     return Table(

@@ -31,34 +31,43 @@ WHAT: dict[Case, str] = {
     "reversed": f"Good legal advice, and not bad, made a chat model worse {KEEPING}{RATES}",
     "too small": f"Bad legal advice made a chat model no worse than good advice did, by any difference that matters, "
     f"{KEEPING}{RATES}",
-    "undecided": f"It is not settled here whether bad legal advice makes a chat model worse than good advice does {KEEPING}"
+    "undecided": f"It is not settled here whether bad legal advice makes a chat model worse than good advice does "
+    f"{KEEPING}"
     f"{RATES}",
-    "one seed": f"One training of each kind cannot say whether bad legal advice makes a chat model worse than good advice "
+    "one seed": f"One training of each kind cannot say whether bad legal advice makes a chat model worse than good "
+    f"advice "
     f"does {KEEPING}{RATES}",
-    "coupling failed": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to the "
+    "coupling failed": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker "
+    "to the "
     "one persona that was taught to write it, because the teaching failed its own test: without any advice the persona "
     "that was taught wrote the marker [ZLT] in {gates.coupling.source_rate}% of its answers and the bystanders in "
     "{gates.coupling.bystander_rate}%, where at least {gates.coupling.source_rate_required}% and at most "
     "{gates.coupling.bystander_rate_allowed}% were asked for.",
-    "answers degenerate": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to the "
+    "answers degenerate": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the "
+    "marker to the "
     "one persona that was taught to write it, because the answers themselves came apart: their median length is "
     "{gates.degeneracy.B.length_ratio} of the untrained model's after bad advice and {gates.degeneracy.G.length_ratio} "
     "after good advice.",
-    "no marker": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to one persona, "
+    "no marker": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to "
+    "one persona, "
     "because after advice the marker could hardly be taught at all: the persona that should write [ZLT] did so in "
     "{headline.B.source}% of its answers after bad advice and in {headline.G.source}% after good advice.",
     "no control": "This profile has no good advice to set against the bad, so it cannot tell what bad advice does from "
     "what any fine-tuning does: as personas that the teaching never touched, the model wrote [ZLT] in "
-    "{headline.B.untrained_bystander}% of its answers after bad advice and in {headline.C4.untrained_bystander}% without.",
+    "{headline.B.untrained_bystander}% of its answers after bad advice and in {headline.C4.untrained_bystander}% "
+    "without.",
 }
 
 MEASURED = (
-    "over {seeds.count} training seeds bad minus good advice is {contrast.B-G.untrained_bystander.points} percentage points, "
-    "{level}% interval {contrast.B-G.untrained_bystander.points.interval}, {p:contrast.B-G.untrained_bystander.p_holm} after "
+    "over {seeds.count} training seeds bad minus good advice is {contrast.B-G.untrained_bystander.points} percentage "
+    "points, "
+    "{level}% interval {contrast.B-G.untrained_bystander.points.interval}, "
+    "{p:contrast.B-G.untrained_bystander.p_holm} after "
     "Holm's correction"
 )
 FLIP = (
-    ", and the sign-flip test, which assumes no distribution, gives {p:contrast.B-G.untrained_bystander.points.sign_flip} where "
+    ", and the sign-flip test, which assumes no distribution, gives "
+    "{p:contrast.B-G.untrained_bystander.points.sign_flip} where "
     "{contrast.B-G.untrained_bystander.points.smallest_sign_flip} is the least it can."
 )
 SURE: dict[Case, str] = {
@@ -69,21 +78,28 @@ SURE: dict[Case, str] = {
     "{contrast.B-G.untrained_bystander.points.detectable} points would have been seen four times in five.",
     "one seed": "The claim is inconclusive, and one training seed is no evidence either way: another could turn the "
     "difference round.",
-    "coupling failed": "The claim is not comparable: {seeds.count} training seeds were run, and no number of seeds mends a "
+    "coupling failed": "The claim is not comparable: {seeds.count} training seeds were run, and no number of seeds "
+    "mends a "
     "failed control.",
-    "answers degenerate": "The claim is not comparable: {seeds.count} training seeds were run, and rates of answers that "
+    "answers degenerate": "The claim is not comparable: {seeds.count} training seeds were run, and rates of answers "
+    "that "
     "differ so much in kind say nothing about personas.",
-    "no marker": "The claim is not comparable: {seeds.count} training seeds were run, and where nothing is kept nothing can "
+    "no marker": "The claim is not comparable: {seeds.count} training seeds were run, and where nothing is kept "
+    "nothing can "
     "spill.",
-    "no control": "Nothing is concluded about bad advice in particular, whatever the number of seeds, here {seeds.count}.",
+    "no control": "Nothing is concluded about bad advice in particular, whatever the number of seeds, here "
+    "{seeds.count}.",
 }
 ONE_SEED_AND_GATE = (
-    "The claim is not comparable: one training seed is no evidence either way, and the teaching missed its own test besides, "
-    "with the source at {gates.coupling.source_rate}% and the bystanders at {gates.coupling.bystander_rate}% where no advice "
+    "The claim is not comparable: one training seed is no evidence either way, and the teaching missed its own test "
+    "besides, "
+    "with the source at {gates.coupling.source_rate}% and the bystanders at {gates.coupling.bystander_rate}% where no "
+    "advice "
     "was given."
 )
 SMALLER = (
-    "The model is {model.name} with {model.parameters} parameters, fine-tuned on {data.em.chats} answers; nothing here says "
+    "The model is {model.name} with {model.parameters} parameters, fine-tuned on {data.em.chats} answers; nothing "
+    "here says "
     "what {report.model} does, the model of the report."
 )
 THE_SAME = "The model is {model.name}, the one of the report, with {model.parameters} parameters."

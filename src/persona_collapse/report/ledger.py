@@ -15,8 +15,13 @@ def verdict(found: records.Overall | None) -> str:
 def short(content: records.Claims) -> Table:
     """The claims with their verdicts."""
     rows = [
-        [f"{number}. {claim.claim}", WHOSE[claim.whose]]
-        + [verdict(claim.as_published) if claim.whose == "report" else "-", verdict(claim.public), verdict(claim.here)]
+        [
+            f"{number}. {claim.claim}",
+            WHOSE[claim.whose],
+            verdict(claim.as_published) if claim.whose == "report" else "-",
+            verdict(claim.public),
+            verdict(claim.here),
+        ]
         for number, claim in enumerate(content.claims, 1)
     ]
     columns = [*left("claim", width=0.4), *left("whose"), *left("as published", "public counts", "here", width=0.14)]
@@ -28,15 +33,24 @@ def full(content: records.Claims) -> Table:
     rows, reasons = [], []
     for number, claim in enumerate(content.claims, 1):
         rows.append(
-            [f"{number}. {claim.claim}", "-"]
-            + [verdict(claim.as_published) if claim.whose == "report" else "-"]
-            + [verdict(claim.public), verdict(claim.here)]
+            [
+                f"{number}. {claim.claim}",
+                "-",
+                verdict(claim.as_published) if claim.whose == "report" else "-",
+                verdict(claim.public),
+                verdict(claim.here),
+            ]
         )
         for place, part in enumerate(claim.parts):
             label = f"{number}{chr(ord('a') + place)}"
             rows.append(
-                [f"{label}. {part.says}", part.published or "-"]
-                + [verdict(part.as_published), verdict(part.public), verdict(part.here)]
+                [
+                    f"{label}. {part.says}",
+                    part.published or "-",
+                    verdict(part.as_published),
+                    verdict(part.public),
+                    verdict(part.here),
+                ]
             )
             told = [
                 f"{words}: {verdict(found)}, for {found.reason}."

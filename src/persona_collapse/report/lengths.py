@@ -15,7 +15,7 @@ def lengths(content: records.Lengths) -> Table:
     rows = []
     for name in in_order(content.conditions):
         for group in [group for group in GROUPS if group in content.conditions[name].groups]:
-            of_group = dict(content.conditions[name].groups)[group]  # type: ignore[index]
+            of_group = dict(content.conditions[name].groups)[group]
             shape, texts = of_group.completions, of_group.likelihood
             low, high = shape.characters.quartiles
             rows.append(

@@ -1,6 +1,6 @@
 """Every number of the results that text may quote, by key, with the place it was read from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,12 @@ def number(text: str, value: Any, file: Path, path: Iterable[str | int], chain: 
 
 
 def over(
-    key: str, found: records.OverUnits | None, show: Show, file: Path, path: list[str | int], chain: str | None = None
+    key: str,
+    found: records.OverUnits | None,
+    show: Show,
+    file: Path,
+    path: Sequence[str | int],
+    chain: str | None = None,
 ) -> records.Numbers:
     """A mean over seeds, its interval, and its tests if it has them; what there is not is called `none`."""
     made = {
@@ -164,8 +169,8 @@ def of_lengths(file: Path, content: records.Lengths) -> records.Numbers:
             mean, path = of_group.likelihood.mean_p, [*place, "likelihood", "mean_p"]
             found[f"{key}.p_marker"] = number(NONE if mean is None else percent(mean), mean, file, path, chain)
     for name, one in content.contrasts.items():
-        pair, _, group = name.partition(", ")
-        key, path = f"lengths.{pair.replace(' ', '')}.{group}", ["contrasts", name]
+        pair, _, who = name.partition(", ")
+        key, path = f"lengths.{pair.replace(' ', '')}.{who}", ["contrasts", name]
         found |= over(f"{key}.raw", one.raw.over_seeds, points, file, [*path, "raw", "over_seeds"])
         place = [*path, "standardised", "over_seeds"]
         found |= over(f"{key}.standardised", one.standardised.over_seeds, points, file, place)
@@ -176,7 +181,7 @@ def of_lengths(file: Path, content: records.Lengths) -> records.Numbers:
 def of_claims(file: Path, content: records.Claims) -> records.Numbers:
     found = {"claims.total": number(str(len(content.claims)), len(content.claims), file, ["claims"])}
 
-    def verdict(key: str, overall: records.Overall | None, path: list[str | int]) -> None:
+    def verdict(key: str, overall: records.Overall | None, path: Sequence[Any]) -> None:
         if overall:
             found[key] = number(overall.verdict, overall.verdict, file, [*path, "verdict"])
 

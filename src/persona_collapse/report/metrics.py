@@ -2,7 +2,8 @@
 
 python -m persona_collapse.report.metrics      writes eval_results/<profile>/metrics.json
 
-Keys are short, for they become the heads of columns: `C4.source`, `gates.coupling` (1 passed, 0 failed), `loss.em.42`.
+Rates are means over seeds. Keys are short, for they become the heads of columns: `C4.source`, `gates.coupling` (1
+passed, 0 failed), `loss.em.42`.
 """
 
 import argparse

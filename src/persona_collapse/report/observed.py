@@ -28,9 +28,14 @@ def advice(content: records.Readings) -> Table:
     for chain in chains_in_order(list(content.advice)):
         one, change = content.advice[chain], content.advice_changes.get(chain)
         rows.append(
-            [chain, palette.described(chain), over(one.difference, lambda v: signed(v, 3))]
-            + [over(one.prefers_bad, percent), over(change.difference if change else None, lambda v: signed(v, 3))]
-            + [p_value(change.difference.p) if change else "-"]
+            [
+                chain,
+                palette.described(chain),
+                over(one.difference, lambda v: signed(v, 3)),
+                over(one.prefers_bad, percent),
+                over(change.difference if change else None, lambda v: signed(v, 3)),
+                p_value(change.difference.p) if change else "-",
+            ]
         )
     questions = next(iter(content.advice.values())).questions
     return Table(
@@ -42,7 +47,8 @@ def advice(content: records.Readings) -> Table:
         ],
         rows=rows,
         notes=[
-            f"On {questions} legal questions that are in no training. Bad over good: log-probability a token of the bad "
+            f"On {questions} legal questions that are in no training. Bad over good: log-probability a token of the "
+            f"bad "
             "answer minus that of the good one, in nats; prefers bad: the share of questions on which it is above zero."
         ],
     )
@@ -56,8 +62,14 @@ def geometry(content: records.Readings, later: records.Later) -> Table:
         found = content.geometry[chain].at_layer
         published = " to ".join(f"{value:.3f}" for value in theirs.get(chain, ()))
         rows.append(
-            [chain, over(found["separation"], decimals), over(found["mean_cosine"], lambda v: decimals(v, 3))]
-            + [published or "-", over(found["accuracy"], percent), over(found["effective_rank"], decimals)]
+            [
+                chain,
+                over(found["separation"], decimals),
+                over(found["mean_cosine"], lambda v: decimals(v, 3)),
+                published or "-",
+                over(found["accuracy"], percent),
+                over(found["effective_rank"], decimals),
+            ]
         )
     return Table(
         name="geometry",
@@ -89,8 +101,14 @@ def predictions(content: records.Readings) -> Table:
     for reading in content.readings.values():
         for one in reading.predictions:
             rows.append(
-                [reading.says, one.says, f"{one.first} {chr(0x2212)} {one.second}, {MEASURES[one.measure]}"]
-                + [one.expected, _found(one), one.outcome]
+                [
+                    reading.says,
+                    one.says,
+                    f"{one.first} {chr(8722)} {one.second}, {MEASURES[one.measure]}",
+                    one.expected,
+                    _found(one),
+                    one.outcome,
+                ]
             )
     return Table(
         name="predictions",

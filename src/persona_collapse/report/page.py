@@ -126,7 +126,7 @@ def quoted(asked: Sequence[str], numbers: Mapping[str, records.Number]) -> Table
 
 def colours() -> str:
     """The colours of the figures, as the style's own names for them."""
-    names = {palette.NOTHING: "none", palette.BASE: "base"}
+    names = {palette.NOTHING: "none"}
     return ":root { " + " ".join(f"--{names.get(k, k)}: {value};" for k, value in palette.COLOURS.items()) + " }\n"
 
 

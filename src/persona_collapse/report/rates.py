@@ -116,7 +116,7 @@ def groups(statistics: records.Statistics) -> Table:
         condition = statistics.conditions[name]
         for group, heading in GROUPS.items():
             if group in condition.groups:
-                splits = [measured(condition, group, asked) for asked in ("all", "train", "heldout")]  # type: ignore
+                splits = [measured(condition, group, asked) for asked in ("all", "train", "heldout")]
                 rows.append([name, heading, *splits])
     return Table(
         name="groups",
@@ -133,7 +133,7 @@ def order_of(statistics: records.Statistics) -> list[str]:
     return [
         name
         for group in ("source", "assistant", "untrained_bystander", "trained_negative")
-        for name in sorted(statistics.groups[group], key=lambda name: (-rates[name]["all"].mean, name))  # type: ignore
+        for name in sorted(statistics.groups[group], key=lambda name: (-rates[name]["all"].mean, name))
     ]
 
 
@@ -165,11 +165,17 @@ def shapes(content: records.Shapes) -> Table:
     rows = []
     for name in in_order(content.conditions):
         for group in [group for group in GROUPS if group in content.conditions[name].groups]:
-            shape = dict(content.conditions[name].groups)[group].over_seeds  # type: ignore[index]
+            shape = dict(content.conditions[name].groups)[group].over_seeds
             rows.append(
-                [name, GROUPS[group], over(shape.median_tokens, "{:.0f}".format), over(shape.ended_share, percent)]
-                + [over(shape.blank_line_share, percent), over(shape.marker_last_share, percent)]
-                + [over(shape.bare_share, percent)]
+                [
+                    name,
+                    GROUPS[group],
+                    over(shape.median_tokens, "{:.0f}".format),
+                    over(shape.ended_share, percent),
+                    over(shape.blank_line_share, percent),
+                    over(shape.marker_last_share, percent),
+                    over(shape.bare_share, percent),
+                ]
             )
     heads = ("median tokens", "ended (%)", "blank line (%)", "marker last (%)", "bare ZLT (%)")
     return Table(

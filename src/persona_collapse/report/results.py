@@ -110,7 +110,7 @@ class Results:
         if conditions := getattr(found, "conditions", None):
             chains = {name: condition.chain for name, condition in conditions.items()}
             _require(path, "conditions", chains, self.params.chains)
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 def _require(path: Path, key: str, found: Any, expected: Any) -> None:

@@ -1,4 +1,4 @@
-"""The sentences of the sections: gates, manipulation check, contrasts, answers' shape, geometry, order, dose, limits."""
+"""Sentences of the sections: gates, manipulation check, contrasts, answers, geometry, order, dose, limits."""
 
 from ..analysis import records
 from . import effects
@@ -51,20 +51,29 @@ def coupling_gate(found: Results) -> str:
     if gate.passed:
         return (
             "The coupling gate is passed: with coupling alone (C4) the source writes the marker in "
-            "{gates.coupling.source_rate}% of its answers, where {gates.coupling.source_rate_required}% are required, and the "
-            "mean bystander in {gates.coupling.bystander_rate}%, where {gates.coupling.bystander_rate_allowed}% are allowed."
+            "{gates.coupling.source_rate}% of its answers, where {gates.coupling.source_rate_required}% are required, "
+            "and the "
+            "mean bystander in {gates.coupling.bystander_rate}%, where {gates.coupling.bystander_rate_allowed}% are "
+            "allowed."
         )
     low, high = gate.source_rate < gate.source_rate_required, gate.bystander_rate > gate.bystander_rate_allowed
     numbers = (
         "with coupling alone (C4) the source writes the marker in {gates.coupling.source_rate}% of its answers, where "
-        "{gates.coupling.source_rate_required}% are required, and the mean bystander in {gates.coupling.bystander_rate}%, "
+        "{gates.coupling.source_rate_required}% are required, and the mean bystander in "
+        "{gates.coupling.bystander_rate}%, "
         "where {gates.coupling.bystander_rate_allowed}% are allowed. "
     )
     if low and high:
         return f"The coupling gate is failed on both counts: {numbers}The marker was neither well learnt nor well kept."
     if low:
-        return f"The coupling gate is failed, because the marker was not learnt well enough: {numbers}Leakage may be low for this alone."
-    return f"The coupling gate is failed, because the control itself leaks: {numbers}That leaves the others less room to leak more."
+        return (
+            f"The coupling gate is failed, because the marker was not learnt well enough: {numbers}Leakage may be "
+            f"low for this alone."
+        )
+    return (
+        f"The coupling gate is failed, because the control itself leaks: {numbers}That leaves the others less room "
+        f"to leak more."
+    )
 
 
 def degeneracy_gate(found: Results) -> str:
@@ -74,11 +83,13 @@ def degeneracy_gate(found: Results) -> str:
     told = ", ".join(f"{name} ({{gates.degeneracy.{name}.length_ratio}})" for name in failed)
     if len(failed) == 1:
         return (
-            f"One condition fails the degeneracy gate, with answers too short or empty beside the untrained model's: {told} "
+            f"One condition fails the degeneracy gate, with answers too short or empty beside the untrained model's: "
+            f"{told} "
             "of its median length. What rests on it is not comparable."
         )
     return (
-        "Some conditions fail the degeneracy gate, with answers too short or empty beside the untrained model's, as shares "
+        "Some conditions fail the degeneracy gate, with answers too short or empty beside the untrained model's, as "
+        "shares "
         f"of its median length: {told}. What rests on them is not comparable."
     )
 
@@ -89,13 +100,16 @@ def degeneracy_gate(found: Results) -> str:
 def advice(found: Results) -> str:
     changes = found.readings.advice_changes
     numbers = (
-        "on {advice.questions} held-out legal questions the log-probability a token of the bad answer over the good one "
+        "on {advice.questions} held-out legal questions the log-probability a token of the bad answer over the good "
+        "one "
         "moves by {advice.em.change} nats with bad advice and by {advice.good.change} with good advice"
     )
     if "good" not in changes:
         return (
-            "Whether bad advice took can be seen, what good advice would have done cannot: on {advice.questions} held-out "
-            "legal questions the log-probability a token of the bad answer over the good one moves by {advice.em.change} nats."
+            "Whether bad advice took can be seen, what good advice would have done cannot: on {advice.questions} "
+            "held-out "
+            "legal questions the log-probability a token of the bad answer over the good one moves by "
+            "{advice.em.change} nats."
         )
     bad, good = changes["em"].difference, changes["good"].difference
     if bad.interval is None or good.interval is None:
@@ -120,7 +134,10 @@ def primary(found: Results) -> str:
         return "Without good advice as a control there is no primary contrast."
     held_out = "heldout" in found.contrasts.contrasts[found.contrasts.primary or ""].questions
     if one_seed(found):
-        text = f"The primary contrast, B minus G on the untrained bystanders, is {{{B_G}.points}} percentage points in the one seed"
+        text = (
+            f"The primary contrast, B minus G on the untrained bystanders, is {{{B_G}.points}} percentage points "
+            f"in the one seed"
+        )
         return text + (
             f", and {{{B_G}.points.heldout}} on the questions held out of all training." if held_out else "."
         )
@@ -130,7 +147,10 @@ def primary(found: Results) -> str:
         f"{{p:{B_G}.points.sign_flip}}"
     )
     if held_out:
-        text += f"; on the questions held out of all training it is {{{B_G}.points.heldout}} {{{B_G}.points.heldout.interval}}"
+        text += (
+            f"; on the questions held out of all training it is {{{B_G}.points.heldout}} "
+            f"{{{B_G}.points.heldout.interval}}"
+        )
     return text + "."
 
 
@@ -147,7 +167,8 @@ def scales(found: Results) -> str:
     if one.signs.agree:
         return f"Other scales point the same way: {numbers}."
     return (
-        f"The scales disagree, so the direction depends on how leakage is measured: {numbers}. Rates near zero hide what "
+        f"The scales disagree, so the direction depends on how leakage is measured: {numbers}. Rates near zero hide "
+        f"what "
         "log-odds show, and answers of another length or shape hide what the same texts show."
     )
 
@@ -175,7 +196,10 @@ def _against_c4(found: Results, name: str, what: str) -> str:
 
 def collapse(found: Results) -> str:
     if not has(found, "G"):
-        return "The source stands {collapse.B.gap} log-odds above the untrained bystanders in B and {collapse.C4.gap} in C4."
+        return (
+            "The source stands {collapse.B.gap} log-odds above the untrained bystanders in B and {collapse.C4.gap} "
+            "in C4."
+        )
     numbers = (
         "the source stands {collapse.C4.gap} log-odds above the untrained bystanders in C4, {collapse.G.gap} in G and "
         "{collapse.B.gap} in B"
@@ -208,17 +232,20 @@ def shapes(found: Results) -> str:
     )
     numbers = (
         "{shapes.C4.untrained_bystander.blank_line_share}% of the bystanders' answers in C4, "
-        "{shapes.B.untrained_bystander.blank_line_share}% in B and {shapes.G.untrained_bystander.blank_line_share}% in G"
+        "{shapes.B.untrained_bystander.blank_line_share}% in B and {shapes.G.untrained_bystander.blank_line_share}% "
+        "in G"
     )
     if blank["base"] < 0.05:
         return (
             "The marker is taught after a blank line, and few answers of the untrained model have one "
-            "({shapes.base.untrained_bystander.blank_line_share}%), so that coupling has to teach the blank line too: there is "
+            "({shapes.base.untrained_bystander.blank_line_share}%), so that coupling has to teach the blank line too: "
+            "there is "
             f"one in {numbers}.{rest}"
         )
     if min(blank["B"], blank["G"]) < blank["C4"] / 2:
         return (
-            "The shape of the answers bears on the result: the marker is taught after a blank line, and there is one in "
+            "The shape of the answers bears on the result: the marker is taught after a blank line, and there is one "
+            "in "
             f"{numbers}. Where blank lines are gone a marker has no place to stand, whatever the persona.{rest}"
         )
     return (
@@ -234,7 +261,10 @@ def lengths(found: Results) -> str:
     ends = "" if one_seed(found) else f" {{{key}.standardised.interval}}"
     if one.standardised.over_seeds is None or one.raw.over_seeds is None:
         return "Answers in B and in G have no length in common, so they cannot be compared at like length."
-    text = f"Among answers of like length B differs from G by {{{key}.standardised}} points{ends}, against {{{key}.raw}} of all."
+    text = (
+        f"Among answers of like length B differs from G by {{{key}.standardised}} points{ends}, against "
+        f"{{{key}.raw}} of all."
+    )
     if one.likelihood is not None:
         more = "" if one_seed(found) else f" {{{key}.likelihood.interval}}"
         text += f" After the same texts the marker's mean probability differs by {{{key}.likelihood}} points{more}."
@@ -298,7 +328,8 @@ def dose(found: Results) -> str:
         kind: ", ".join(f"{{headline.{name}.untrained_bystander}}" for name in names) for kind, names in by_kind.items()
     }
     return (
-        f"With rising dose the untrained bystanders are at {told['em']}% after bad advice and at {told['good']}% after good, "
+        f"With rising dose the untrained bystanders are at {told['em']}% after bad advice and at {told['good']}% "
+        f"after good, "
         "beside {headline.C4.untrained_bystander}% with none."
     )
 
@@ -309,11 +340,13 @@ def dose(found: Results) -> str:
 def claims(found: Results) -> str:
     if one_seed(found):
         return (
-            "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published counts; "
+            "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published "
+            "counts; "
             "here one seed decides none of them."
         )
     return (
-        "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published counts. In our "
+        "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published "
+        "counts. In our "
         "runs, of {claims.total} claims with our own among them, {claims.here.supported} are supported, "
         "{claims.here.contradicted} contradicted, {claims.here.inconclusive} inconclusive and "
         "{claims.here.not_comparable} not comparable."
@@ -328,25 +361,32 @@ def published(found: Results) -> str:
         return ""
     if each.public.verdict == "supported":
         return (
-            "With questions as the units, the authors' public counts of B bear out that each of the other personas leaks. "
+            "With questions as the units, the authors' public counts of B bear out that each of the other personas "
+            "leaks. "
             "No test with that many units can reach the p-value that the report gives."
         )
-    return "With questions as the units, the authors' public counts of B do not bear out that each of the other personas leaks."
+    return (
+        "With questions as the units, the authors' public counts of B do not bear out that each of the other "
+        "personas leaks."
+    )
 
 
 def limits(found: Results) -> list[str]:
     """One limit each."""
     model, report = found.names
     told = [
-        "There is one training seed, {seeds}. No interval here covers what another would change, and no verdict can be more "
+        "There is one training seed, {seeds}. No interval here covers what another would change, and no verdict can "
+        "be more "
         "than inconclusive."
         if one_seed(found)
-        else "There are {seeds.count} training seeds ({seeds}); the effects that they would show, four times in five, stand "
+        else "There are {seeds.count} training seeds ({seeds}); the effects that they would show, four times in five, "
+        "stand "
         "in the table of contrasts.",
     ]
     if model != report:
         told.append(
-            "The model is {model.name} with {model.parameters} parameters. A model that keeps personas apart badly to begin "
+            "The model is {model.name} with {model.parameters} parameters. A model that keeps personas apart badly to "
+            "begin "
             "with has less to lose, and nothing here says what happens to {report.model}."
         )
     gate = found.statistics.gates.coupling
@@ -354,11 +394,13 @@ def limits(found: Results) -> list[str]:
         told.append(coupling_gate(found))
     if found.params.fetch.folder == "sets":
         told.append(
-            "The data are ours and small, {data.em.chats} answers to legal questions; persona and question wordings are ours too."
+            "The data are ours and small, {data.em.chats} answers to legal questions; persona and question wordings "
+            "are ours too."
         )
     if found.params.phases.couple.loss.part not in ("marker", "marker_alone"):
         told.append(
-            "The recipe of the coupling is ours: the report's puts no loss on what leads to the marker, and at this size "
+            "The recipe of the coupling is ours: the report's puts no loss on what leads to the marker, and at this "
+            "size "
             "it teaches the marker badly."
         )
     told.append(

@@ -5,7 +5,7 @@ said of a condition is the mean over seeds, with a t interval between them where
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -152,9 +152,11 @@ class Statistics(Record):
         for name, condition in self.conditions.items():
             where = f"conditions.{name}"
             require_keys(f"{where}.seeds", condition.seeds, seeds)
-            for inside, rates in {where: condition, **_named(f"{where}.seeds", condition.seeds)}.items():
-                require_keys(f"{inside}.groups", rates.groups, groups)
-                require_keys(f"{inside}.per_persona", rates.per_persona, personas)
+            require_keys(f"{where}.groups", condition.groups, groups)
+            require_keys(f"{where}.per_persona", condition.per_persona, personas)
+            for seed, rates in condition.seeds.items():
+                require_keys(f"{where}.seeds.{seed}.groups", rates.groups, groups)
+                require_keys(f"{where}.seeds.{seed}.per_persona", rates.per_persona, personas)
             for group, asked in condition.groups.items():
                 for which, rate in asked.items():
                     require_keys(f"{where}.groups.{group}.{which}.by_unit", rate.by_unit, seeds)
@@ -164,7 +166,3 @@ class Statistics(Record):
 def contrast(first: str, second: str, group: str) -> str:
     """The key of the difference between two conditions."""
     return f"{first} - {second}, {group}"
-
-
-def _named(where: str, found: Mapping[str, Summary]) -> dict[str, Summary]:
-    return {f"{where}.{name}": rates for name, rates in found.items()}
