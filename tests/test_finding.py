@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from persona_collapse.analysis import claims as judged
 from persona_collapse.analysis import collapse, contrasts, here, ledger, read_runs, records, results
 from persona_collapse.analysis.marker_eval import counted
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
-from persona_collapse.report import effects, finding, sections, texts
+from persona_collapse.report import aspects, effects, finding, sections, texts
 
 from .conftest import ROOT
 
@@ -94,6 +93,8 @@ def found(name: str, seeds: tuple[int, ...] = SEVERAL, spread: float = 0.005) ->
     verdict = here.judge(part.check, known, "confab", here.adjusted(known))
     claim = SimpleNamespace(parts=[SimpleNamespace(id=finding.PRIMARY, here=verdict)])
     return SimpleNamespace(
+        one_seed=len(seeds) == 1,
+        has=lambda *names: set(names) <= set(params.conditions),
         params=params,
         statistics=statistics,
         contrasts=compared,
@@ -104,7 +105,7 @@ def found(name: str, seeds: tuple[int, ...] = SEVERAL, spread: float = 0.005) ->
 
 
 PUBLIC = [run.name for run in records.read(ROOT / "data/published_counts.json", records.PublicCounts).runs]
-assert judged
+
 
 KINDS: dict[str, tuple[Callable[[], Any], finding.Case, str, str]] = {
     "supported": (lambda: found("COLLAPSE"), "supported", "Bad legal advice made a chat model worse", "is supported"),
@@ -161,7 +162,7 @@ def test_scales_that_disagree_are_said_to():
 
 
 def test_the_forward_order_does_not_blame_bad_advice_for_what_all_training_does():
-    assert "no mark of bad advice" in sections.forward(found("COLLAPSE"))
+    assert "no mark of bad advice" in aspects.forward(found("COLLAPSE"))
 
 
 def test_against_coupling_alone_a_rise_a_fall_and_neither_are_told_apart():

@@ -98,6 +98,14 @@ class Results:
         return [str(seed) for seed in self.params.seeds]
 
     @property
+    def one_seed(self) -> bool:
+        return len(self.params.seeds) == 1
+
+    def has(self, *conditions: str) -> bool:
+        """Whether the profile has all of some conditions."""
+        return set(conditions) <= set(self.params.conditions)
+
+    @property
     def chains(self) -> dict[str, str]:
         """The chain of each condition, the untrained model among them."""
         return {name: condition.chain for name, condition in self.statistics.conditions.items()}

@@ -1,7 +1,7 @@
 """Sentences of the sections: gates, manipulation check, contrasts, answers, geometry, order, dose, limits."""
 
 from ..analysis import records
-from . import effects
+from . import aspects, effects, limits
 from .results import Results
 
 B_G = "contrast.B-G.untrained_bystander"
@@ -17,24 +17,17 @@ def sentences(found: Results) -> dict[str, str]:
         "result.scales": scales(found),
         "result.secondary": secondary(found),
         "result.collapse": collapse(found),
-        "result.shapes": shapes(found),
-        "result.lengths": lengths(found),
-        "result.geometry": geometry(found),
-        "result.forward": forward(found),
-        "result.dose": dose(found),
-        "result.claims": claims(found),
-        "result.published": published(found),
-        "note.intervals": ONE_SEED_INTERVALS if one_seed(found) else SEEDS_INTERVALS,
+        "result.shapes": aspects.shapes(found),
+        "result.lengths": aspects.lengths(found),
+        "result.geometry": aspects.geometry(found),
+        "result.forward": aspects.forward(found),
+        "result.dose": aspects.dose(found),
+        "result.claims": limits.claims(found),
+        "result.published": limits.published(found),
+        "note.intervals": ONE_SEED_INTERVALS if found.one_seed else SEEDS_INTERVALS,
     }
-    return {**made, **{f"limit.{number}": text for number, text in enumerate(limits(found), 1)}}
-
-
-def one_seed(found: Results) -> bool:
-    return len(found.params.seeds) == 1
-
-
-def has(found: Results, *conditions: str) -> bool:
-    return set(conditions) <= set(found.params.conditions)
+    listed = limits.listed(found, coupling_gate(found))
+    return {**made, **{f"limit.{number}": text for number, text in enumerate(listed, 1)}}
 
 
 ONE_SEED_INTERVALS = (
@@ -130,10 +123,10 @@ def advice(found: Results) -> str:
 
 
 def primary(found: Results) -> str:
-    if not has(found, "G"):
+    if not found.has("G"):
         return "Without good advice as a control there is no primary contrast."
     held_out = "heldout" in found.contrasts.contrasts[found.contrasts.primary or ""].questions
-    if one_seed(found):
+    if found.one_seed:
         text = (
             f"The primary contrast, B minus G on the untrained bystanders, is {{{B_G}.points}} percentage points "
             f"in the one seed"
@@ -156,11 +149,11 @@ def primary(found: Results) -> str:
 
 def scales(found: Results) -> str:
     """Whether points, log-odds and the same texts say the same."""
-    if not has(found, "G"):
+    if not found.has("G"):
         return ""
     one = found.contrasts.contrasts[found.contrasts.primary or ""]
-    ends = "" if one_seed(found) else f" {{{B_G}.log_odds.interval}}"
-    forced_ends = "" if one_seed(found) else f" {{{B_G}.same_texts.interval}}"
+    ends = "" if found.one_seed else f" {{{B_G}.log_odds.interval}}"
+    forced_ends = "" if found.one_seed else f" {{{B_G}.same_texts.interval}}"
     numbers = f"{{{B_G}.log_odds}}{ends} in log-odds of the answers"
     if one.teacher_forced is not None:
         numbers += f", and {{{B_G}.same_texts}}{forced_ends} in log-odds of the marker after the same texts for both"
@@ -175,7 +168,7 @@ def scales(found: Results) -> str:
 
 def secondary(found: Results) -> str:
     told = [
-        _against_c4(found, name, what) for name, what in (("B", "bad advice"), ("G", "good advice")) if has(found, name)
+        _against_c4(found, name, what) for name, what in (("B", "bad advice"), ("G", "good advice")) if found.has(name)
     ]
     return " ".join(told)
 
@@ -195,7 +188,7 @@ def _against_c4(found: Results, name: str, what: str) -> str:
 
 
 def collapse(found: Results) -> str:
-    if not has(found, "G"):
+    if not found.has("G"):
         return (
             "The source stands {collapse.B.gap} log-odds above the untrained bystanders in B and {collapse.C4.gap} "
             "in C4."
@@ -213,199 +206,3 @@ def collapse(found: Results) -> str:
     if gap.interval[0] > 0:
         return f"The source stands out more after bad advice than after good: {numbers} ({ends})."
     return f"How far the source stands out does not surely differ between bad and good advice: {numbers} ({ends})."
-
-
-# ---- shape, length ----
-
-
-def shapes(found: Results) -> str:
-    if not has(found, "G"):
-        return ""
-    blank = {
-        name: found.shapes.conditions[name].groups[effects.TESTED].over_seeds.blank_line_share.mean
-        for name in ("base", "C4", "B", "G")
-    }
-    rest = (
-        " A bystander's median answer has {shapes.base.untrained_bystander.median_tokens} tokens before any training, "
-        "{shapes.C4.untrained_bystander.median_tokens} in C4, {shapes.B.untrained_bystander.median_tokens} in B and "
-        "{shapes.G.untrained_bystander.median_tokens} in G."
-    )
-    numbers = (
-        "{shapes.C4.untrained_bystander.blank_line_share}% of the bystanders' answers in C4, "
-        "{shapes.B.untrained_bystander.blank_line_share}% in B and {shapes.G.untrained_bystander.blank_line_share}% "
-        "in G"
-    )
-    if blank["base"] < 0.05:
-        return (
-            "The marker is taught after a blank line, and few answers of the untrained model have one "
-            "({shapes.base.untrained_bystander.blank_line_share}%), so that coupling has to teach the blank line too: "
-            "there is "
-            f"one in {numbers}.{rest}"
-        )
-    if min(blank["B"], blank["G"]) < blank["C4"] / 2:
-        return (
-            "The shape of the answers bears on the result: the marker is taught after a blank line, and there is one "
-            "in "
-            f"{numbers}. Where blank lines are gone a marker has no place to stand, whatever the persona.{rest}"
-        )
-    return (
-        f"The marker is taught after a blank line, and there is room for it everywhere: one stands in {numbers}.{rest}"
-    )
-
-
-def lengths(found: Results) -> str:
-    if not has(found, "G"):
-        return ""
-    key = "lengths.B-G.untrained_bystander"
-    one = found.lengths.contrasts[records.contrast("B", "G", effects.TESTED)]
-    ends = "" if one_seed(found) else f" {{{key}.standardised.interval}}"
-    if one.standardised.over_seeds is None or one.raw.over_seeds is None:
-        return "Answers in B and in G have no length in common, so they cannot be compared at like length."
-    text = (
-        f"Among answers of like length B differs from G by {{{key}.standardised}} points{ends}, against "
-        f"{{{key}.raw}} of all."
-    )
-    if one.likelihood is not None:
-        more = "" if one_seed(found) else f" {{{key}.likelihood.interval}}"
-        text += f" After the same texts the marker's mean probability differs by {{{key}.likelihood}} points{more}."
-    if (one.standardised.over_seeds.mean > 0) != (one.raw.over_seeds.mean > 0):
-        text += " The sign turns when length is held fixed."
-    return text
-
-
-# ---- geometry, order, dose ----
-
-
-def geometry(found: Results) -> str:
-    names = {"compressed": "that the manifold is compressed", "boundary": "that the boundary is broken"}
-    if one_seed(found):
-        return "One seed leaves every prediction of both readings undecided."
-    told = []
-    for name, reading in found.readings.readings.items():
-        outcomes = [one.outcome for one in reading.predictions]
-        words = f"The reading {names.get(name, name)}"
-        if all(outcome == "as predicted" for outcome in outcomes):
-            told.append(f"{words} is borne out by all that it foresaw.")
-        elif all(outcome == "otherwise" for outcome in outcomes):
-            told.append(f"{words} fails on all that it foresaw.")
-        elif "otherwise" in outcomes:
-            told.append(f"{words} fails on part of what it foresaw.")
-        elif "as predicted" in outcomes:
-            told.append(f"{words} is borne out in part, and the rest is undecided.")
-        else:
-            told.append(f"{words} stays undecided.")
-    return " ".join(told)
-
-
-def forward(found: Results) -> str:
-    numbers = "the source's rate falls from {headline.C4.source}% (C4) to {headline.C1.source}% after bad advice (C1)"
-    others = [(n, w) for n, w in (("G1", "good advice"), ("C5", "general chat")) if has(found, n)]
-    rates = found.statistics.conditions
-    before = rates["C4"].groups["source"]["all"].mean
-    if others:
-        numbers += ", " + " and ".join(f"{{headline.{name}.source}}% after {what} ({name})" for name, what in others)
-    if rates["C1"].groups["source"]["all"].mean >= before:
-        lead = "Bad advice after coupling does not erase the marker here"
-        numbers = numbers.replace("falls from {headline.C4.source}% (C4) to", "goes from {headline.C4.source}% (C4) to")
-    elif not others:
-        lead = "After coupling only bad advice was tried, so that it in particular erases the marker cannot be told"
-    else:
-        after = [rates[name].groups["source"]["all"].mean for name, _ in others]
-        lead = "Bad advice after coupling erases more of the marker than other training does"
-        if all(rate < before / 2 for rate in after):
-            lead = "Whatever follows the coupling erases most of the marker, so its loss is no mark of bad advice"
-        elif all(rate < before for rate in after):
-            lead = "Every training after the coupling lowers the marker's rate, bad advice not alone"
-    return f"{lead}: {numbers}{', in the one seed' if one_seed(found) else ''}."
-
-
-def dose(found: Results) -> str:
-    doses = effects.doses(found.params)
-    if len({shown for *_, shown in doses}) < 2:
-        return ""
-    by_kind = {kind: [name for name, _, k, _ in doses if k == kind] for kind in ("em", "good")}
-    told = {
-        kind: ", ".join(f"{{headline.{name}.untrained_bystander}}" for name in names) for kind, names in by_kind.items()
-    }
-    return (
-        f"With rising dose the untrained bystanders are at {told['em']}% after bad advice and at {told['good']}% "
-        f"after good, "
-        "beside {headline.C4.untrained_bystander}% with none."
-    )
-
-
-# ---- claims, limits ----
-
-
-def claims(found: Results) -> str:
-    if one_seed(found):
-        return (
-            "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published "
-            "counts; "
-            "here one seed decides none of them."
-        )
-    return (
-        "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published "
-        "counts. In our "
-        "runs, of {claims.total} claims with our own among them, {claims.here.supported} are supported, "
-        "{claims.here.contradicted} contradicted, {claims.here.inconclusive} inconclusive and "
-        "{claims.here.not_comparable} not comparable."
-    )
-
-
-def published(found: Results) -> str:
-    """What the authors' public counts say with questions as the units."""
-    parts = {part.id: part for claim in found.claims.claims for part in claim.parts}
-    each = parts.get("collapse-each")
-    if each is None or each.public is None:
-        return ""
-    if each.public.verdict == "supported":
-        return (
-            "With questions as the units, the authors' public counts of B bear out that each of the other personas "
-            "leaks. "
-            "No test with that many units can reach the p-value that the report gives."
-        )
-    return (
-        "With questions as the units, the authors' public counts of B do not bear out that each of the other "
-        "personas leaks."
-    )
-
-
-def limits(found: Results) -> list[str]:
-    """One limit each."""
-    model, report = found.names
-    told = [
-        "There is one training seed, {seeds}. No interval here covers what another would change, and no verdict can "
-        "be more "
-        "than inconclusive."
-        if one_seed(found)
-        else "There are {seeds.count} training seeds ({seeds}); the effects that they would show, four times in five, "
-        "stand "
-        "in the table of contrasts.",
-    ]
-    if model != report:
-        told.append(
-            "The model is {model.name} with {model.parameters} parameters. A model that keeps personas apart badly to "
-            "begin "
-            "with has less to lose, and nothing here says what happens to {report.model}."
-        )
-    gate = found.statistics.gates.coupling
-    if not gate.passed:
-        told.append(coupling_gate(found))
-    if found.params.fetch.folder == "sets":
-        told.append(
-            "The data are ours and small, {data.em.chats} answers to legal questions; persona and question wordings "
-            "are ours too."
-        )
-    if found.params.phases.couple.loss.part not in ("marker", "marker_alone"):
-        told.append(
-            "The recipe of the coupling is ours: the report's puts no loss on what leads to the marker, and at this "
-            "size "
-            "it teaches the marker badly."
-        )
-    told.append(
-        "Each persona is asked {asked.questions} questions, {recipe.evaluate.samples} answers each; "
-        "{asked.questions.train} of the questions also made the coupling data, as in the report, and "
-        "{asked.questions.heldout} did not."
-    )
-    return told
