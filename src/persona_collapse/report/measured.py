@@ -189,6 +189,9 @@ def of_claims(file: Path, content: records.Claims) -> records.Numbers:
         for kind in ("as_published", "public", "here"):
             verdict(f"claims.{claim.id}.{kind}", getattr(claim, kind), ["claims", place, kind])
             for inside, part in enumerate(claim.parts):
+                if part.published:
+                    place_in: list[str | int] = ["claims", place, "parts", inside, "published"]
+                    found[f"claims.{part.id}.published"] = number(part.published, part.published, file, place_in)
                 path = ["claims", place, "parts", inside, kind]
                 verdict(f"claims.{part.id}.{kind}" if part.id != claim.id else "", getattr(part, kind), path)
     for kind in ("as_published", "here"):
