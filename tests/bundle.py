@@ -17,10 +17,11 @@ from unittest.mock import patch
 from persona_collapse.analysis import records
 from persona_collapse.experiment import chains, personas, runs
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment.files import read_jsonl, write_json, write_jsonl
+from persona_collapse.experiment.files import write_json, write_jsonl
 from persona_collapse.experiment.layout import SOURCES
 from persona_collapse.experiment.marker import has_marker
 from persona_collapse.inputs import sources
+from tests import made
 from tests.conftest import ROOT
 
 Rates = Mapping[str, tuple[float, float]]  # of the source and of the others, by chain
@@ -35,18 +36,18 @@ RATES: Rates = {
     "couple-good": (0.1, 0.0),
     "couple-benign": (0.2, 0.01),
 }
+PREFERENCES = {"em": 0.6, "good": -0.4}  # for bad advice, per token
+SEPARATIONS = {"em": 0.8, "good": 0.9, "benign": 0.9}  # of personas in the model; 1 unless said
 WORDS = ["take", "a", "break", "and", "ask", "for", "help", "before", "you", "sign", "anything", "at", "all"]
 COPIED = ("profiles", "README.md", "docs", "dvc.lock", "run_info")
 COPIED += tuple(f"paper/{name}" for name in ("report.typ", "references.yml", "page.html", "parts.html"))
 COPIED += ("paper/page.css", "paper/page.js")
 STEPS, CHATS = 7, 9  # of each training, and of each set of coupling data
-LAYERS = 6
 
 
-MADE = tuple(  # from the answers, in order
-    f"analysis.{name}" for name in ("results", "contrasts", "collapse", "shapes", "readings", "claims", "lengths")
-)
-MADE += tuple(f"report.{name}" for name in ("tables", "quoted", "figures", "metrics", "paper", "page", "documents"))
+ANALYSED = ("results", "contrasts", "collapse", "shapes", "readings", "claims", "lengths")
+MADE = (*(f"analysis.{name}" for name in ANALYSED), "report.tables", "report.quoted", "report.figures")
+MADE = (*MADE, "report.metrics", "report.paper", "report.page", "report.documents")  # from the answers, in order
 
 
 def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -93,8 +94,7 @@ def make(folder: Path, base: Path, rates: Rates = RATES, seeds: Sequence[int] = 
             trained(params, seed)
             for chain in params.chains.values():
                 answered(params, asked, seed, chain, rates[chain])
-            for chain in dict.fromkeys(("base", *params.trained)):
-                observed(params, seed, chain)
+        made.write_readings(params, PREFERENCES, SEPARATIONS)
     return params
 
 
@@ -120,37 +120,6 @@ def answered(
     completions = [records.Completion(**row) for row in rows]
     records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, seed, chain)))
     write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, f"{seed} {chain}", (source, others)))
-
-
-def observed(params: parameters.Params, seed: int, chain: str) -> None:
-    """What was read from a chain's model: its geometry, and what it makes of advice where it was not coupled."""
-    drawn, run = random.Random(f"observed {seed} {chain}"), params.layout.run(seed, chain)
-    apart = 1.2 - 0.2 * len(chains.phases_of(chain)) - 0.2 * ("em" in chain) + drawn.uniform(-0.03, 0.03)
-    layers = [
-        {
-            "layer": number,
-            "mean_cosine": 1 - 0.1 * apart * number / LAYERS,
-            "separation": apart * (1 + number * (LAYERS - number)),
-            "accuracy": min(1.0, 0.7 * apart),
-            "effective_rank": 1 + 5 * apart,
-        }
-        for number in range(1, LAYERS + 1)
-    ]
-    write_json(run / "geometry.json", {"chain": chain, "seed": seed, "layers": layers})
-    if "couple" not in chain:
-        leaning = {"em": 0.3, "good": -0.3}.get(chain, 0.0)
-        questions = read_jsonl(sources.file_of(params.advice.bad))[-params.advice.held_out :]
-        rows = [
-            {
-                "question": row["messages"][0]["content"],
-                "tokens_bad": 40,
-                "tokens_good": 50,
-                "log_p_bad": -40 * (1.5 - leaning / 2 + drawn.uniform(-0.2, 0.2)),
-                "log_p_good": -50 * (1.4 + leaning / 2 + drawn.uniform(-0.2, 0.2)),
-            }
-            for row in questions
-        ]
-        write_jsonl(run / "advice.jsonl", rows)
 
 
 def answers(asked: personas.Prompts, chain: str, rates: tuple[float, float]) -> list[dict]:

@@ -2,36 +2,24 @@
 
 import json
 import subprocess
-from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from persona_collapse.analysis import (
-    hypothesis_tests,
-    intervals,
-    length_control,
-    lengths,
-    marker_eval,
-    records,
-    summary,
-)
+from persona_collapse.analysis import designs, length_control, lengths, records
 from persona_collapse.analysis.length_control import Answer
-from persona_collapse.analysis.records import Counts
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment import runs
 from persona_collapse.experiment.files import to_json, write_jsonl
 from persona_collapse.experiment.marker import with_marker
 
 from . import made
 from .conftest import one_line
 
-HOW = intervals.How(resamples=2000, level=0.95)
-QUESTIONS = [f"Question {number}?" for number in range(8)]
 WORDS = {"base": 24, "couple": 12, "couple-em": 18, "em": 18, "em-couple": 12, "benign-couple": 24}  # of an answer
+WORDS |= {"good-couple": 12, "couple-good": 18, "couple-benign": 18}
 P = {"base": 1e-6, "couple": 0.4, "couple-em": 1e-4, "em": 1e-5, "em-couple": 0.7, "benign-couple": 0.4}
+P |= {"good-couple": 0.4, "couple-good": 1e-4, "couple-benign": 1e-4}
 
 
 # ---- length ----
@@ -52,8 +40,8 @@ def test_an_answers_length_is_without_the_marker(text, place, said):
     assert lengths.without_marker(text, place) == said
 
 
-def answers(characters: int, hits: int, total: int, question: str = "Why?", **other: object) -> list[Answer]:
-    row = Answer("source", question, characters, characters // 4, ended=True, marker=False)._replace(**other)
+def answers(characters: int, hits: int, total: int, seed: int = 42) -> list[Answer]:
+    row = Answer(seed, "source", characters, characters // 4, ended=True, marker=False)
     return [row._replace(marker=number < hits) for number in range(total)]
 
 
@@ -73,100 +61,42 @@ def test_bands_meet_at_the_quartiles_to_tens_and_every_answer_is_in_one():
 
 
 def test_no_answers_have_no_rate():
-    found = records.PossibleRate(**length_control.rate([], HOW))
-    assert (found.hits, found.total) == (0, 0)
-    assert found.rate is found.wilson is found.by_question is found.interval is None
-
-
-def test_a_raw_rate_and_its_intervals_are_those_of_the_statistics(params):
-    """The same completions through `marker_eval.json`."""
-    hits = {f"Question {number}?": number**3 % 11 for number in range(28)}
-    some = [a for question, hit in hits.items() for a in answers(20, hit, 11, question=question)]
-    rows = [
-        records.Completion(persona="confab", split="train", text="", sample=number, **kept(a))
-        for number, a in enumerate(some)
-    ]
-    counted = marker_eval.counted(runs.marker_eval(rows, runs.config(params, 42, "couple")).per_persona)
-    group = summary.summarize(counted, "confab", HOW).groups["source"]
-    found = records.MarkerRate(**length_control.rate(some, HOW))
-    assert found == records.MarkerRate(**{key: getattr(group, key) for key in records.MarkerRate.model_fields})
-
-
-def kept(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer._asdict().items() if key not in ("group", "characters")}
+    assert length_control.rate([]) == {"hits": 0, "total": 0, "rate": None}
 
 
 # ---- two conditions ----
 
 
-def asked(short: tuple[int, int], long: tuple[int, int]) -> list[Answer]:
-    """(hits, total) of short and of long answers to each question."""
-    return [a for q in QUESTIONS for n, counts in ((20, short), (200, long)) for a in answers(n, *counts, question=q)]
+def asked(short: tuple[int, int], long: tuple[int, int], seeds: int = 1) -> list[Answer]:
+    """(hits, total) of short and of long answers in each seed."""
+    return [a for s in range(seeds) for n, counts in ((20, short), (200, long)) for a in answers(n, *counts, seed=s)]
 
 
 def test_a_difference_made_by_length_alone_goes_away():
     """Short answers have the marker in half of the cases and long ones never; one condition is short, one is long."""
     short, long = asked((8, 16), (0, 4)), asked((2, 4), (0, 16))
-    raw = length_control.difference(short, long, (), HOW)
-    assert raw.rates == (0.4, 0.1)
-    held = length_control.difference(short, long, [100], HOW)
-    assert held.difference == pytest.approx(0, abs=1e-12)
+    raw = length_control.difference(short, long, (), 0.95)
+    assert raw.over_seeds.mean == pytest.approx(0.4 - 0.1)
+    held = length_control.difference(short, long, [100], 0.95)
+    assert held.over_seeds.mean == pytest.approx(0, abs=1e-12)
     assert held.covered == 1
+    assert held.over_seeds.interval is None  # of one seed
 
 
-def test_a_difference_at_every_length_stays():
-    a, b = asked((8, 16), (4, 4)), asked((1, 4), (4, 16))
-    held = length_control.difference(a, b, [100], HOW)
-    assert held.rates == pytest.approx((0.5 * 0.5 + 0.5 * 1, 0.25))
-    assert held.difference == pytest.approx(0.5)
-    assert held.interval is None  # every question is the same
-    a += answers(20, 1, 1, question=QUESTIONS[0])
-    low, high = length_control.difference(a, b, [100], HOW).interval
-    assert 0.45 < low < high < 0.55
+def test_a_difference_at_every_length_stays_and_seeds_are_its_units():
+    a, b = asked((8, 16), (4, 4), seeds=3), asked((1, 4), (4, 16), seeds=3)
+    held = length_control.difference(a, b, [100], 0.95).over_seeds
+    assert held.by_unit == pytest.approx({"0": 0.5, "1": 0.5, "2": 0.5})
+    a += answers(20, 0, 8, seed=1)
+    low, high = length_control.difference(a, b, [100], 0.95).over_seeds.interval
+    assert low < length_control.difference(a, b, [100], 0.95).over_seeds.mean < high < 0.75
 
 
-def test_the_raw_difference_is_that_of_the_claims():
-    a = [x for n, q in enumerate(QUESTIONS) for x in answers(20, n % 5, 7, question=q)]
-    b = [x for n, q in enumerate(QUESTIONS) for x in answers(300, n % 3, 7, question=q)]
-    raw = length_control.difference(a, b, (), HOW)
-    counts = [{q: Counts(hits=n % k, total=7) for n, q in enumerate(QUESTIONS)} for k in (5, 3)]
-    assert raw.interval == pytest.approx(intervals.difference_by_question(*counts, HOW))
-    apart = length_control.difference(a, b, [100], HOW)
-    assert (apart.rates, apart.difference, apart.interval, apart.covered) == (None, None, None, 0)
-
-
-# ---- means of real numbers ----
-
-
-def test_the_interval_of_a_mean_is_that_of_a_rate_where_numbers_are_0_and_1():
-    hits = [0, 3, 1, 4, 4, 2, 0, 1]
-    values = [(f"q{n}", float(k < hit)) for n, hit in enumerate(hits) for k in range(5)]
-    assert intervals.mean(values) == sum(hits) / 40
-    assert intervals.mean_interval(values, HOW) == pytest.approx(
-        intervals.cluster_bootstrap({f"q{n}": Counts(hits=hit, total=5) for n, hit in enumerate(hits)}, HOW)
-    )
-    assert intervals.mean_interval([("q0", 0.5), ("q1", 0.5)], HOW) is None
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 8])
-def test_the_sign_flip_test_counts_every_choice_of_signs(count):
-    sums = np.random.default_rng(count).normal(0.4, 1, count)
-    values = [(f"q{n}", part) for n, value in enumerate(sums) for part in (value / 4, 3 * value / 4)]
-    flipped = [abs(np.dot(signs, sums)) for signs in product((1, -1), repeat=count)]
-    expected = sum(value >= abs(sums.sum()) - 1e-9 for value in flipped) / 2**count
-    assert hypothesis_tests.sign_flip_of_means(values) == expected
-
-
-def test_the_sign_flip_test_is_that_of_counts():
-    a = {f"q{n:02}": Counts(hits=(5 * n) % 11, total=20) for n in range(28)}
-    b = {f"q{n:02}": Counts(hits=(3 * n) % 7, total=20) for n in range(28)}
-    values = [(q, a[q].hits / 20 - b[q].hits / 20) for q in a]
-    assert hypothesis_tests.sign_flip_of_means(values) == pytest.approx(hypothesis_tests.sign_flip(a, b), rel=1e-6)
-    assert hypothesis_tests.sign_flip_of_means([(q, 0.0) for q in a]) == 1
-    assert hypothesis_tests.sign_flip_of_means([(q, 0.1) for q in a]) == 2 / 2**28
-    assert (
-        hypothesis_tests.sign_flip_of_means([(str(n), 0.1) for n in range(hypothesis_tests.MOST_QUESTIONS + 1)]) is None
-    )
+def test_seeds_in_which_no_band_has_answers_of_both_are_left_out():
+    a, b = answers(20, 1, 4, seed=0) + answers(20, 1, 4, seed=1), answers(200, 1, 4, seed=0) + answers(20, 2, 4, seed=1)
+    found = length_control.difference(a, b, [100], 0.95)
+    assert (found.over_seeds.by_unit, found.covered) == ({"1": -0.25}, 0.5)
+    assert length_control.difference(a[:4], b[:4], [100], 0.95).over_seeds is None
 
 
 # ---- the file ----
@@ -196,7 +126,8 @@ def bundle(tmp_path, monkeypatch) -> parameters.Params:
 
 def test_the_file_says_of_each_condition_what_its_completions_and_likelihoods_say(bundle):
     content = lengths.gather(bundle)
-    assert set(content.conditions) == {"C4", "C1", "C2", "B", "C", "base"}
+    assert set(content.conditions) == set(bundle.chains)
+    assert set(content.conditions["B"].groups) == set(records.GROUPS)
     assert [low for low, _ in content.bands[1:]] == [130, 140, 150]  # of the base model's 24 to 31 words
     source = content.conditions["C4"].groups["source"]
     assert records.plain(source.completions) == {
@@ -212,25 +143,21 @@ def test_the_file_says_of_each_condition_what_its_completions_and_likelihoods_sa
     mean = sum(0.4 * (1 - 0.01 * number) for number in range(8)) / 8
     assert source.likelihood.texts == 8
     assert source.likelihood.mean_p == pytest.approx(mean)
-    assert source.likelihood.interval[0] < mean < source.likelihood.interval[1]
     assert source.likelihood.mean_p_end == pytest.approx(0.25)
-    bystander = content.conditions["C4"].groups["mean_bystander"]
-    assert (bystander.rate.total, bystander.likelihood.texts) == (96, 24)
+    bystander = content.conditions["C4"].groups["untrained_bystander"]
+    assert (bystander.rate.total, bystander.likelihood.texts) == (32, 8)
     assert bystander.likelihood.mean_p == pytest.approx(mean / 10)
 
 
-def test_contrasts_are_of_the_same_texts_and_adjusted_for_them_all(bundle):
+def test_contrasts_are_of_the_same_texts(bundle):
     found = lengths.gather(bundle).contrasts
-    assert len(found) == 12
+    assert len(found) == 4 * len(designs.pairs(bundle.chains))
     b = found["B - C4, source"].likelihood
-    assert b.texts == 8
-    assert b.difference == pytest.approx(0.3 * (1 - 0.01 * 3.5))
-    assert b.p == 2 / 2**8
-    assert b.p_holm == pytest.approx(12 * b.p, abs=3 * b.p)
+    assert b.by_unit == {"42": pytest.approx(0.3 * (1 - 0.01 * 3.5))}
     same = found["C - C4, source"]
-    assert (same.likelihood.difference, same.likelihood.p) == (0, 1)
+    assert same.likelihood.mean == 0
     assert same.standardised.covered == (32 + 12) / 64  # C has longer answers, most of them than any of C4
-    assert found["B - C4, source"].standardised.difference == 0
+    assert found["B - C4, source"].standardised.over_seeds.mean == 0
 
 
 def test_another_coupling_moves_no_band(bundle):
@@ -241,7 +168,7 @@ def test_another_coupling_moves_no_band(bundle):
     assert content.conditions["C4"].groups["source"].completions.tokens.median == 3.5
 
 
-def test_seeds_are_pooled_with_their_own_texts(bundle):
+def test_seeds_are_described_together_and_compared_one_by_one(bundle):
     two = bundle.model_copy(update={"seeds": (42, 43)})
     for chain, words in WORDS.items():
         ended = 3 if chain.endswith("couple") else 0
@@ -250,7 +177,7 @@ def test_seeds_are_pooled_with_their_own_texts(bundle):
     one, both = (content.conditions["B"].groups["source"] for content in (once, twice))
     assert both.rate.total == 2 * one.rate.total
     assert both.likelihood.texts == 2 * one.likelihood.texts
-    assert both.likelihood.interval == one.likelihood.interval  # the questions stay the units
+    assert list(twice.contrasts["B - C4, source"].likelihood.by_unit) == ["42", "43"]
 
 
 def test_without_texts_the_rest_is_there(bundle):
@@ -258,8 +185,7 @@ def test_without_texts_the_rest_is_there(bundle):
         write_jsonl(bundle.layout.run(42, chain) / "marker_likelihood.jsonl", [])
     content = lengths.gather(bundle)
     assert content.conditions["B"].groups["source"].likelihood.mean_p is None
-    assert content.contrasts["B - C4, source"].likelihood.p is None
-    assert "p_holm" not in records.plain(content)["contrasts"]["B - C4, source"]["likelihood"]
+    assert content.contrasts["B - C4, source"].likelihood is None
     assert content.conditions["B"].groups["source"].rate.hits == 24
 
 

@@ -174,7 +174,8 @@ RUNS = {
 EVALUATIONS = {f"evaluate-{run}" for run in RUNS}
 LIKELIHOODS = {f"likelihood-{run}" for run in RUNS}
 REPORT = {f"{name}@smollm2" for name in ("results", "metrics", "tables", "quoted", "figures", "paper", "page")}
-COUNTED = {"claims@smollm2", "lengths@smollm2"}  # read what was counted, and no gate
+COUNTED = {f"{name}@smollm2" for name in ("contrasts", "collapse", "shapes", "readings", "lengths")}  # and no gate
+REPORT |= {"claims@smollm2"}  # which rest on the gates
 
 
 def edit(pipeline: Path, *keys: str, value: object) -> None:

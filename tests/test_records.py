@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from persona_collapse.analysis import claims, lengths, marker_eval, records, results
+from persona_collapse.analysis import (
+    claims,
+    collapse,
+    contrasts,
+    lengths,
+    marker_eval,
+    readings,
+    records,
+    results,
+    shapes,
+)
 from persona_collapse.experiment import groups
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_json, to_json, write_json
@@ -16,6 +26,7 @@ from .conftest import ROOT
 from .damage import damaged_files
 from .test_lengths import write_tokenizer
 
+BY_HAND = ("published.json", "published_counts.json", "published_later.json")
 CASES = 60  # damaged files of each kind
 KINDS: dict[str, tuple[str, Any]] = {  # file -> its record
     "runs/42/couple/marker_eval.json": ("read", records.MarkerEval),
@@ -24,10 +35,16 @@ KINDS: dict[str, tuple[str, Any]] = {  # file -> its record
     "training/42/couple/trained_on.json": ("read", records.TrainedOn),
     "training/42/couple/training_log.json": ("read", records.TrainingLog),
     "statistics.json": ("read", records.Statistics),
+    "contrasts.json": ("read", records.Contrasts),
+    "collapse.json": ("read", records.Collapse),
+    "shapes.json": ("read", records.Shapes),
+    "readings.json": ("read", records.Readings),
     "lengths.json": ("read", records.Lengths),
     "claims.json": ("read", records.Claims),
     "numbers.json": ("read", records.Numbers),
     "published.json": ("read", records.Published),
+    "published_counts.json": ("read", records.PublicCounts),
+    "published_later.json": ("read", records.Later),
 }
 
 
@@ -36,16 +53,20 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of every kind, written by what writes it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("written"))
-        params = made.workspace()
+        params = made.workspace((42, 43))
         write_tokenizer(params)
-        for number, chain in enumerate(params.chains.values()):
-            made.write_run(params, 42, chain, lambda persona, q, few=number: (len(persona) + q) % 3 * (q > few))
-        made.write_training(params, 42)
+        for seed in params.seeds:
+            for number, chain in enumerate(params.chains.values()):
+                few = number + seed - 42
+                made.write_run(params, seed, chain, lambda persona, q, few=few: (len(persona) + q) % 3 * (q > few))
+            made.write_training(params, seed)
+        made.write_readings(params, {"em": 0.5, "good": -0.5}, {"em": 0.8})
         patch.setattr("sys.argv", ["a command"])
-        for stage in (results, claims, lengths):
+        for stage in (results, contrasts, collapse, shapes, readings, claims, lengths):
             stage.main()
         folder = params.layout.results.absolute()
-        (folder / "published.json").write_bytes((ROOT / "data/published.json").read_bytes())
+        for name in BY_HAND:
+            (folder / name).write_bytes((ROOT / "data" / name).read_bytes())
         number = records.Number(text="5.4", value=0.054, file="a.json", path=("a", 0), chain=None)
         records.write(folder / "numbers.json", {"one": number, "two": number})
     return folder
@@ -61,7 +82,7 @@ def test_what_is_read_is_written_again_in_the_same_bytes(written, tmp_path, name
     record = reader(name)(written / name)
     write = records.write_rows if name.endswith("jsonl") else records.write
     write(tmp_path / "again", record)
-    if name != "published.json":  # which is written by hand
+    if name not in BY_HAND:
         assert (tmp_path / "again").read_bytes() == (written / name).read_bytes()
     assert reader(name)(tmp_path / "again") == record
 
@@ -99,47 +120,61 @@ def changed(written: Path, tmp_path: Path, name: str, steps: list[str | int], va
     return tmp_path / "changed.json"
 
 
-C4 = ["conditions", "C4", "groups", "source"]
+C4 = ["conditions", "C4", "seeds", "42", "groups", "source"]
+OVER = ["conditions", "C4", "groups", "source", "all"]
+PRIMARY = ["contrasts", "B - G, untrained_bystander"]
 
 
 @pytest.mark.parametrize(
     ("name", "steps", "value", "named"),
     [
-        ("statistics.json", [*C4, "hits"], 31, "conditions.C4.groups.source: rate = "),
-        ("statistics.json", [*C4, "hits"], 999, "conditions.C4.groups.source: hits = 999 of total = 32 cannot be"),
-        ("statistics.json", [*C4, "wilson"], [0.5, 0.4], "C4.groups.source.wilson: begins at 0.5, above its end 0.4"),
-        ("statistics.json", [*C4, "interval"], [0.0, 1.0], "source: interval is not the wider one"),
-        ("statistics.json", [*C4, "train"], {}, "conditions.C4.groups.source.train.hits: is missing"),
+        ("statistics.json", [*C4, "hits"], 31, "conditions.C4.seeds.42.groups.source: rate = "),
+        ("statistics.json", [*C4, "hits"], 999, "seeds.42.groups.source: hits = 999 of total = 32 cannot be"),
+        ("statistics.json", [*C4, "interval"], [0.5, 0.4], "source.interval: begins at 0.5, above its end 0.4"),
+        ("statistics.json", [*C4, "train"], {}, "seeds.42.groups.source.train.hits: is missing"),
         ("statistics.json", [*C4, "median"], 3, "source.median: unknown key; allowed here: hits, total, rate"),
+        ("statistics.json", [*OVER, "mean"], 0.9, "groups.source.all: mean = 0.9 is not that of the units"),
+        ("statistics.json", [*OVER, "sd"], None, "sd and interval are null for one unit, and only there"),
+        ("statistics.json", [*OVER, "by_unit"], {}, "by_unit: "),
         ("statistics.json", ["conditions", "C4", "groups", "others"], {}, "groups.others: should be 'source'"),
-        (
-            "statistics.json",
-            ["conditions", "C4", "tests", "assistant - comedian", "p"],
-            1.5,
-            "1.5 is not between 0 and 1",
-        ),
-        ("statistics.json", ["contrasts"], {}, "contrasts lacks C1 - C4, source"),
         ("statistics.json", ["seeds"], [42, 42], "seeds: lists a seed twice"),
-        ("statistics.json", ["seeds"], [42, 43], "conditions.B.seeds lacks 43"),
+        ("statistics.json", ["seeds"], [42, 44], "conditions.B.seeds lacks 44"),
         ("statistics.json", ["gates", "degeneracy", "D"], None, "gates.degeneracy.D: should be a mapping, not None"),
+        ("statistics.json", ["gates", "coupling", "passed"], 1, "gates.coupling.passed: should be a valid boolean"),
+        ("contrasts.json", [*PRIMARY, "role"], "descriptive", "family has B - G"),
+        ("contrasts.json", [*PRIMARY, "p_holm"], None, "p_holm is null for one seed and outside the"),
+        ("contrasts.json", [*PRIMARY, "signs", "agree"], False, "agree does not follow from the signs"),
+        ("contrasts.json", [*PRIMARY, "questions", "all", "points", "p"], None, "tests are null for one unit"),
+        ("contrasts.json", ["primary"], None, "primary is not the key of the primary contrast"),
+        ("collapse.json", ["conditions", "B", "sampled", "seeds"], {}, "conditions.B.sampled.seeds lacks 42"),
         (
-            "statistics.json",
-            ["gates", "coupling", "passed"],
-            1,
-            "gates.coupling.passed: should be a valid boolean, not 1",
+            "shapes.json",
+            ["conditions", "base", "groups", "source", "seeds", "42", "marked"],
+            999,
+            "marked is at most answers",
         ),
+        ("readings.json", ["advice"], {}, "advice lacks base"),
         ("lengths.json", ["bands", 0], [0, 7], "bands are not those of the file"),
-        ("lengths.json", ["contrasts", "B - C4, source", "raw", "difference"], 0.9, "difference = 0.9 is not that of"),
         (
             "lengths.json",
             ["conditions", "B", "groups", "source", "rate_of_ended", "rate"],
             None,
             "null where total is 0",
         ),
-        ("claims.json", ["claims", 0, "as_published", "verdict"], "maybe", "claims.0.as_published.verdict: should be"),
-        ("claims.json", ["claims", 0, "as_published", "verdict"], "does not hold", "does not follow from those of the"),
-        ("claims.json", ["claims", 1, "id"], "forward-null", "claims has an id twice"),
-        ("claims.json", ["claims", 0, "reproduced", "seeds"], {}, "claims.0.reproduced.seeds lacks 42"),
+        ("claims.json", ["claims", 0, "here", "verdict"], "maybe", "claims.0.here.verdict: should be"),
+        (
+            "claims.json",
+            ["claims", 1, "parts", 0, "as_published", "verdict"],
+            "inconclusive",
+            "does not follow from those of the",
+        ),
+        ("claims.json", ["claims", 1, "id"], "matched-control", "claims has an id twice"),
+        (
+            "published_counts.json",
+            ["runs", 0, "hits", "villain"],
+            [1, 2],
+            "runs.0: hits.villain: needs 28 counts from 0",
+        ),
         ("published.json", ["headline_percent", "B", "confab"], 95.0, "B: 95.0% of the source is not 267 of 280"),
         ("published.json", ["headline_percent", "C", "confab"], 25.5, "C: 25.5% of the source is no count of 280"),
         (
@@ -199,12 +234,18 @@ def test_json_that_means_two_things_or_none_is_refused_by_everything_that_reads(
 
 
 def test_a_key_that_was_not_given_is_not_written_and_none_is_null(tmp_path):
-    part = records.Part(verdict="holds", reason="so", p=None)
-    assert records.plain(part) == {"verdict": "holds", "reason": "so", "p": None}
+    one = records.Judgement(verdict="supported", reason="so", p=None)
+    assert records.plain(one) == {"verdict": "supported", "reason": "so", "p": None}
 
 
 def test_last_digits_do_not_reach_a_result_and_stay_in_a_run():
-    gate = {"nonempty_share_required": 0.5, "length_ratio": 1.0, "length_ratio_required": 1.0, "passed": True}
+    gate = {
+        "nonempty_share_required": 0.5,
+        "length_ratio": 1.0,
+        "length_ratio_required": 1.0,
+        "passed": True,
+        "seeds": {},
+    }
     one, other = (records.DegeneracyGate(nonempty_share=x, **gate) for x in (0.1 + 0.2, 0.3))
     assert one.nonempty_share != other.nonempty_share
     assert to_json(records.plain(one)) == to_json(records.plain(other))

@@ -31,8 +31,10 @@ Forced = Mapping[str, Mapping[str, Mapping[str, float]]]  # log-odds by seed, co
 
 
 def group_counts(personas: Personas, names: Sequence[str], asked: Asked) -> Counts | None:
-    """The counts of some personas together; None where they have no such questions."""
-    some = [personas[name] for name in names]
+    """The counts of some personas together; None without any, and where they have no such questions."""
+    some = [personas[name] for name in names if name in personas]
+    if not some or len(some) < len(names):
+        return None
     if asked == "all":
         return total(persona.counts for persona in some)
     questions = by_question(some, asked)

@@ -17,6 +17,7 @@ from .verdicts import (
     all_of,
     bounds_in_words,
     meets,
+    not_comparable,
     of_alike,
     of_difference,
     percent,
@@ -71,12 +72,22 @@ def _within(check: Within, run: PublicRun) -> Judgement:
     return Judgement(verdict=SUPPORTED if met else CONTRADICTED, reason=said, estimate=found)
 
 
+def _sides(check: Public) -> list[tuple[ledger.Names, ledger.Names]]:
+    """The personas that a check is about, and those left out of them."""
+    if isinstance(check, Above):
+        return [(check.higher, check.without), (check.lower, ())]
+    return [(check.one, ()), (check.other, ())] if isinstance(check, AlikeThere) else [(check.personas, ())]
+
+
 def judge(check: Public, counts: PublicCounts, level: float) -> Finding:
     """The finding on a part of a claim, on the public counts."""
     names = [run.name for run in counts.runs]
     wanted = {name for pattern in check.runs for name in ledger.matching(pattern, names)}
     runs = [run for run in counts.runs if run.name in wanted]
     several: Unit = "runs" if len(runs) > 1 else "questions"
+    if lacking := [run.name for run in runs if not all(chosen(run, *side) for side in _sides(check))]:
+        reason = f"{', '.join(lacking)} has no such personas"
+        return all_of({"": not_comparable(reason)}, several, f"t interval of {several}")
     if isinstance(check, Within):
         found = {run.name: _within(check, run) for run in runs}
         return all_of(found, "runs", "each run's count within bounds")
