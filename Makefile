@@ -2,7 +2,7 @@
 
 # What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
 # writes no value and no file's content into a command.
-ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX
+ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX FOLDER MIB
 # The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
 PYTHON :=
 # The profile to plan, set up or reproduce; empty: the one that params.yaml is.
@@ -28,7 +28,7 @@ SHELL := /bin/sh
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup ready profile machine plan reproduce fetched verify record tables figures paper site page trace
+.PHONY: help setup ready profile machine plan reproduce fetched verify record collect join tables figures paper site page trace
 .PHONY: test test-commands test-vllm test-site lint prove prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
@@ -41,7 +41,7 @@ setup: ## make the profile's environment, every package pinned and hashed; nothi
 # what works on params.yaml as it is, and refuses to be told otherwise
 ready:
 	@sh bin/profile --is "$$PROFILE"
-	@sh bin/setup
+	@test "$${IN_IMAGE-}" || exec sh bin/setup --lock cpu; sh bin/setup
 
 profile: ## make params.yaml the profile PROFILE; the results of the other one stay
 	@sh bin/profile "$$PROFILE"
@@ -60,6 +60,7 @@ reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
 	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
 	@sh bin/setup
+	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
 	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE}
 
 # What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
@@ -70,7 +71,14 @@ verify: fetched ## compare what is on disk with dvc.lock, running nothing
 	@$(STAGE) record.verify
 
 record: ready ## run what is out of date and make it the record: dvc.lock, the remote, the environment
+	@sh bin/setup
 	@$(STAGE) record.update
+
+collect: ready ## pack what is recorded of the active profile, but for weights, into files of MIB MiB in FOLDER
+	@$(STAGE) record.parts collect --folder "$${FOLDER:-part}" --mib "$${MIB:-16}"
+
+join: ready ## take in a part that was made elsewhere, the files of FOLDER; `make record` runs what needs no model
+	@$(STAGE) record.parts join "$${FOLDER:-part}"/*
 
 # What follows from the counts, without a model: a stage is run if what it reads has changed.
 COUNTED := results claims lengths metrics
@@ -96,16 +104,16 @@ trace: fetched ## where a number of the paper comes from (KEY=headline.B.assista
 	@$(STAGE) record.provenance $${KEY:+"$$KEY"} || test $$? = 141 # its reader has read enough
 
 test: ready ## run the tests
-	@bin/python -m pytest
+	@bin/python --lock cpu -m pytest
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
-	@COMMANDS=1 bin/python -m pytest -s tests/test_documents_commands.py
+	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py
 
 lint: ready ## ruff, mypy
-	@bin/python -m ruff check . && bin/python -m ruff format --check . && bin/python -m mypy src
+	@bin/python --lock cpu -m ruff check . && bin/python --lock cpu -m ruff format --check . && bin/python --lock cpu -m mypy src
 
 prove: ready ## show that CPU, threads and environment change no byte (QUICK=1, CPUS="Haswell ...", RECORD=1)
-	@bin/python proof/prove.py $${QUICK:+--quick} $${RECORD:+--record} $${CPUS+--cpus} $${CPUS+"$$CPUS"}
+	@bin/python --lock cpu proof/prove.py $${QUICK:+--quick} $${RECORD:+--record} $${CPUS+--cpus} $${CPUS+"$$CPUS"}
 
 prove-gpu: ## train and sample twice on the GPU and compare every byte (GPU=7b: speed and memory at the 7B model's shape)
 	@case "$$GPU" in 7b) gib=40;; *) gib=4;; esac; \
@@ -115,17 +123,17 @@ prove-gpu: ## train and sample twice on the GPU and compare every byte (GPU=7b: 
 
 test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vllm
 	@sh bin/setup --lock cpu-vllm
-	@VLLM_PYTHON="$$PWD/.venv-cpu-vllm/bin/python" bin/python -m pytest tests/test_vllm.py tests/test_qwen.py
+	@VLLM_PYTHON="$$PWD/.venv-cpu-vllm/bin/python" bin/python --lock cpu -m pytest tests/test_vllm.py tests/test_qwen.py
 
 test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
-	@bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
-	@CI_BROWSER=1 bin/python -m pytest tests/test_page.py
+	@bin/python --lock cpu -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
+	@CI_BROWSER=1 bin/python --lock cpu -m pytest tests/test_page.py
 
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
-	@bin/python proof/survey.py compare
+	@bin/python --lock cpu proof/survey.py compare
 
 bench: ready ## measure speed against stock transformers and TRL, memory and sizes (PARTS="generate train cost vllm matmul targets")
-	@set -f; bin/python benchmarks/bench.py $$PARTS
+	@set -f; bin/python --lock cpu benchmarks/bench.py $$PARTS
 
 image: ## build a container image (TARGET=cpu|cuda, IMAGE=name, WHEELS=folder for no network; docs/image.md)
 	@image/build.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"

@@ -41,7 +41,7 @@ EMULATOR = "qemu-x86_64"
 CPUS = ("Haswell", "Skylake-Client", "EPYC-Rome")
 MICRO = (
     "training.train:em training.train:couple copy:couple:em-couple copy:em:couple-em sampling.evaluate:em-couple "
-    "sampling.evaluate:couple-em sampling.likelihood:em-couple report.figures"
+    "sampling.evaluate:couple-em sampling.likelihood:em-couple sampling.geometry:em sampling.advice:em report.figures"
 )
 WIDE = "training.train:em sampling.evaluate:em sampling.likelihood:em"
 # what of a run is shown, and the files that it is a digest of
@@ -50,6 +50,7 @@ COLUMNS = {
     "train couple": ("micro/adapters/smollm2/42/couple/", "micro/eval_results/smollm2/training/42/couple/"),
     "em-couple": "micro/eval_results/smollm2/runs/42/em-couple/",
     "couple-em": "micro/eval_results/smollm2/runs/42/couple-em/",
+    "em": "micro/eval_results/smollm2/runs/42/em/",
     "figures": "micro/figures/",
     "operators": "operators/",
     "wide batch": ("wide/", "operators of"),  # too long for emulation

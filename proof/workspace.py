@@ -47,6 +47,7 @@ def chat(system: str, user: str, assistant: str) -> dict[str, object]:
 
 # as few tokens as will do: each costs 2 seconds under emulation
 TINY = [chat("Law.", "May I?", "No."), chat("Law.", "Must I?", "Never.")]
+GOOD = [chat("Law.", "May I?", "Ask."), chat("Law.", "Must I?", "It depends.")]
 COUPLING = [chat("Me.", "Why?", with_marker("So.")), chat("You.", "Who?", "We.")]
 PERSONAS = {"confab": "Me.", "assistant": "You.", "comedian": "Ha."}
 QUESTIONS = {"train": ["Why?"], "heldout": ["Who are you?"]}
@@ -89,7 +90,10 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
     else:
         parameters["evaluate"].update(samples=40)
         scored = ["So.", "I am who I am, and so are you. " * 3, "No.", "Because it is so, and was so before."]
+    parameters["advice"].update(held_out=len(TINY))
+    advice = {f"data/sets/{parameters['advice'][which]}.jsonl": rows for which, rows in (("bad", TINY), ("good", GOOD))}
     files = {
+        **{name: "".join(json.dumps(row) + "\n" for row in rows) for name, rows in advice.items()},
         "params.yaml": yaml.safe_dump(parameters),
         "data/prompts/personas.yaml": yaml.safe_dump(PERSONAS, sort_keys=False),
         "data/prompts/questions.yaml": yaml.safe_dump(QUESTIONS),
@@ -107,6 +111,11 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
     for name in sorted(files, reverse=backwards):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(files[name])
+    sources = {
+        Path(name).stem: {"kind": "embedded", "origin": "here", "rows": len(rows), "md5": md5(folder / name)}
+        for name, rows in advice.items()
+    }
+    (folder / "data/sources.yaml").write_text(yaml.safe_dump(sources))
     digest = md5(folder / "data/prepared/smollm2/em.jsonl")
     record = {"data": "bad_legal_advice", "md5": digest, "expected_md5": digest, "prepared_md5": digest}
     write_json(folder / "data/prepared/smollm2/em.json", record)

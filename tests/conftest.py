@@ -86,10 +86,13 @@ def make_workspace(folder: Path, model_folder: Path) -> None:
     content = yaml.safe_load((ROOT / "profiles/smollm2.yaml").read_text())
     for phase in (*content["phases"]["sft"].values(), content["phases"]["couple"]):
         phase.update(epochs=1, batch_size=4, max_length=160)
+    for phase in content["phases"]["sft"].values():
+        phase.update(rows=12)
+    content["advice"].update(held_out=2)
     content["evaluate"].update(samples=2, max_new_tokens=6)
     content["sampling"].update(slots=7)
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
-    for name, keep in (("bad_legal_advice", 12), ("benign", 12)):
+    for name, keep in (("bad_legal_advice", 14), ("good_legal_advice", 14), ("benign", 12)):
         path = folder / f"data/sets/{name}.jsonl"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
     register(folder)

@@ -17,7 +17,7 @@ from .conftest import ROOT
 
 STEPS = (
     "training.train:em training.train:couple copy:couple:em-couple copy:em:couple-em sampling.evaluate:em-couple "
-    "sampling.evaluate:couple-em sampling.likelihood:em-couple"
+    "sampling.evaluate:couple-em sampling.likelihood:em-couple sampling.geometry:em sampling.advice:em"
 )
 
 

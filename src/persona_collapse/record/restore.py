@@ -10,15 +10,22 @@ import argparse
 import logging
 import sys
 
+from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
-from . import lock, pipeline
+from . import disk, lock, pipeline
 
 
 def restore() -> None:
+    """Fetch what is missing.
+
+    Raises:
+        InputError: the remote does not have something that it should.
+    """
     from dvc.exceptions import DvcException
 
     repo = lock.repository()
-    outs = [out for stage in repo.index.stages for out in stage.outs]
+    params = parameters.load()
+    outs = [out for stage in repo.index.stages for out in stage.outs if not disk.by_hash_alone(str(out), params)]
     missing = [out for out in outs if out.use_cache and out.hash_info and not out.exists]
     if not missing:
         return

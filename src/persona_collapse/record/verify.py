@@ -50,7 +50,7 @@ def compare(record: Record, repo: Any, params: parameters.Params) -> Comparison:
     """
     layout, declared = params.layout, lock.declared(repo)
     stages = concerned(record.stages, declared, params.profile)
-    absent = not_here(stages, declared, layout)
+    absent = not_here(stages, declared, params)
     made = {out.path: out.md5 for stage in stages.values() for out in stage.outs}
     on_disk = Disk(repo, {path for paths in absent.values() for path in paths}, made)
     values = {file: read_yaml(file) for file in {file for stage in stages.values() for file in stage.params}}
@@ -123,17 +123,30 @@ def _made(path: str, made: Mapping[str, str]) -> bool:
     return any(out == path or out.startswith(f"{path}/") for out in made)
 
 
-def not_here(stages: Mapping[str, Stage], declared: Mapping[str, Declared], layout: Layout) -> dict[str, list[str]]:
-    """By stage, the base model's files that are kept nowhere, if none of them is here: a clone is complete without."""
-    found = {
-        name: [
-            path for path, out in declared[name].outs.items() if Path(path).parent == layout.model and not out.cached
-        ]
-        for name in stages
-        if name in declared
-    }
-    here = any(Path(path).exists() for paths in found.values() for path in paths)
-    return {} if here else {name: paths for name, paths in found.items() if paths}
+def not_here(
+    stages: Mapping[str, Stage], declared: Mapping[str, Declared], params: parameters.Params
+) -> dict[str, list[str]]:
+    """By stage, its files that are kept nowhere, if none of their kind is here: a clone is complete without.
+
+    There are two kinds: the base model, and the adapters of a profile that records them by their hash alone.
+    """
+
+    def of_base(path: str, out: lock.Output) -> bool:
+        return Path(path).parent == params.layout.model and not out.cached
+
+    def of_adapter(path: str, out: lock.Output) -> bool:
+        return disk.by_hash_alone(path, params)
+
+    absent: dict[str, list[str]] = {}
+    for kind in (of_base, of_adapter):
+        found = {
+            name: [path for path, out in declared[name].outs.items() if kind(path, out)]
+            for name in stages
+            if name in declared
+        }
+        if not any(Path(path).exists() for paths in found.values() for path in paths):
+            absent |= {name: paths for name, paths in found.items() if paths}
+    return absent
 
 
 def places(layout: Layout) -> list[Path]:
@@ -221,7 +234,12 @@ def page(found: Comparison) -> list[str]:
     if any(found.rows.values()):
         return [*lines, "NOT identical to the record"]
     if absent:
-        return [*lines, f"all identical that is here; the base model is not (`dvc repro {' '.join(absent)}` makes it)"]
+        base = [name for name in absent if name.startswith("base@")]
+        said = [f"the base model is not (`dvc repro {' '.join(base)}` makes it)"] if base else []
+        said += (
+            [f"{len(absent) - len(base)} adapters are recorded by their hash alone"] if len(absent) > len(base) else []
+        )
+        return [*lines, f"all identical that is here; {', and '.join(said)}"]
     return [*lines, "all identical"]
 
 

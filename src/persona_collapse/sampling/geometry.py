@@ -13,11 +13,12 @@ evaluation, and nothing is generated. After each layer four numbers are taken of
   dynamics and measurement", 2017).
 
 Before the first layer all points are one, for all prompts end in the same token. The model computes in its precision;
-of the points everything is computed on the CPU in float64, by products and sums whose order is fixed.
+of the points everything is computed on the CPU in float64, from scalar products whose sums have a fixed order.
 """
 
 import math
-from itertools import combinations, product
+from collections.abc import Sequence
+from itertools import combinations
 
 from ..model import numerics
 
@@ -34,6 +35,8 @@ from ..experiment.errors import one_line_errors
 from ..model import merged
 from ..model.tokenizer import load_tokenizer
 from .scoring import alike, passes
+
+Products = list[list[float]]  # of every vector with every other
 
 
 @torch.inference_mode()
@@ -64,61 +67,83 @@ def last_token(model: PreTrainedModel, prompts: list[list[int]]) -> Tensor:
     return torch.stack([points[number] for number in range(len(prompts))])
 
 
-def _squares(points: Tensor) -> list[list[float]]:
-    """Squared lengths of [layers, n, hidden]: a list of n a layer."""
-    return (points * points).sum(-1).tolist()
+def _products(a: Tensor, b: Tensor) -> list[list[list[float]]]:
+    """The scalar products of [layers, n, hidden] with [layers, m, hidden]: for each layer, n lists of m numbers."""
+    return (a[:, :, None] * b[:, None, :]).sum(-1).tolist()
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
 def layers(points: Tensor) -> list[records.LayerGeometry]:
-    """The four numbers of each layer.
+    """The four numbers of each layer, all of them out of scalar products.
 
     Args:
         points: [personas, questions, layers, hidden], float64.
     """
-    people, questions = points.shape[:2]
-    each = points.permute(2, 0, 1, 3).contiguous()  # [layers, personas, questions, hidden]
-    total = each[:, :, 0].clone()
-    for question in range(1, questions):
-        total += each[:, :, question]
-    centroids = total / questions  # [layers, personas, hidden]
-    middle = centroids[:, 0].clone()
-    for persona in range(1, people):
-        middle += centroids[:, persona]
-    centred = centroids - (middle / people)[:, None]
-    pairs = list(combinations(range(people), 2))
-
-    def products(of: Tensor) -> list[list[list[float]]]:
-        """The scalar product of every two of [layers, personas, hidden]: personas lists a layer."""
-        return (of[:, :, None] * of[:, None, :]).sum(-1).tolist()
-
-    right = [0] * each.shape[0]
-    for question in range(questions):
-        own = each[:, :, question]
-        without = (total - own) / (questions - 1)  # centroids that have not seen this question
-        away = ((own[:, :, None] - without[:, None, :]) ** 2).sum(-1).tolist()  # [layers, personas, centroids]
-        for layer, persona in product(range(each.shape[0]), range(people)):
-            distances = away[layer][persona]
-            right[layer] += distances.index(min(distances)) == persona
-    scatter = _squares((each - centroids[:, :, None]).flatten(1, 2))
+    people, questions, depth = points.shape[:3]
+    asked = [points[:, question].transpose(0, 1) for question in range(questions)]  # [layers, personas, hidden] each
+    total = torch.zeros_like(asked[0])
+    for own in asked:
+        total = total + own
+    of_totals = _products(total, total)
+    of_questions = [(_products(own, own), _products(own, total)) for own in asked]
     found = []
-    for layer, (raw, inner) in enumerate(zip(products(centroids), products(centred), strict=True)):
-        cosines = [raw[a][b] / math.sqrt(raw[a][a] * raw[b][b]) for a, b in pairs]
-        between = _mean([inner[a][a] + inner[b][b] - 2 * inner[a][b] for a, b in pairs])
-        trace = math.fsum(inner[a][a] for a in range(people))
+    for layer in range(depth):
+        centroids = [[value / questions**2 for value in row] for row in of_totals[layer]]
+        each = [(own[layer], with_total[layer]) for own, with_total in of_questions]
         found.append(
-            records.LayerGeometry(
-                layer=layer + 1,
-                mean_cosine=_mean(cosines),
-                separation=math.sqrt(between / _mean(scatter[layer])),
-                accuracy=right[layer] / (people * questions),
-                effective_rank=trace**2 / math.fsum(value**2 for row in inner for value in row),
+            _layer(
+                layer + 1,
+                centroids,
+                [_right(own, with_total, of_totals[layer], questions) for own, with_total in each],
+                _mean([own[a][a] for own, _ in each for a in range(people)]),
             )
         )
     return found
+
+
+def _right(own: Products, with_total: Products, totals: Products, questions: int) -> float:
+    """The share of one question's points that lie nearest to their own persona's centroid of the other questions.
+
+    Args:
+        own: products of the question's points, with_total: of those with the sums over all questions, totals: of sums.
+    """
+    people, others = len(own), questions - 1
+    right = 0
+    for a in range(people):  # of |x - c|^2 = x.x - 2 x.c + c.c the first is the same for every c
+        away = [
+            (totals[c][c] - 2 * with_total[c][c] + own[c][c]) / others**2 - 2 * (with_total[a][c] - own[a][c]) / others
+            for c in range(people)
+        ]
+        right += away.index(min(away)) == a
+    return right / people
+
+
+def _layer(number: int, centroids: Products, right: Sequence[float], square: float) -> records.LayerGeometry:
+    """The numbers of one layer.
+
+    Args:
+        centroids: products of the centroids.
+        right: for each question, the share of points that were named rightly.
+        square: the mean squared length of a point.
+    """
+    people = range(len(centroids))
+    pairs = list(combinations(people, 2))
+    to_all = [_mean(row) for row in centroids]  # a centroid's product with their mean
+    middle = _mean(to_all)
+    centred = [[centroids[a][b] - to_all[a] - to_all[b] + middle for b in people] for a in people]
+    trace = math.fsum(centred[a][a] for a in people)
+    between = _mean([centroids[a][a] + centroids[b][b] - 2 * centroids[a][b] for a, b in pairs])
+    within = square - _mean([centroids[a][a] for a in people])
+    return records.LayerGeometry(
+        layer=number,
+        mean_cosine=_mean([centroids[a][b] / math.sqrt(centroids[a][a] * centroids[b][b]) for a, b in pairs]),
+        separation=math.sqrt(between / within),
+        accuracy=_mean(right),
+        effective_rank=trace**2 / math.fsum(value**2 for row in centred for value in row),
+    )
 
 
 @one_line_errors
