@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -23,16 +24,17 @@ from persona_collapse.inputs import sources
 from tests import made
 from tests.conftest import ROOT
 
-RATES = {  # of the source and of the others, by chain
+Rates = Mapping[str, tuple[float, float]]  # of the source and of the others, by chain
+RATES: Rates = {
     "base": (0.0, 0.0),
-    "couple": (0.8, 0.05),
+    "couple": (0.9, 0.03),
     "couple-em": (0.0, 0.0),
     "em": (0.0, 0.0),
     "em-couple": (0.9, 0.4),
     "benign-couple": (0.6, 0.02),
-    "good-couple": (0.9, 0.04),
-    "couple-good": (0.0, 0.0),
-    "couple-benign": (0.02, 0.0),
+    "good-couple": (0.9, 0.1),
+    "couple-good": (0.1, 0.0),
+    "couple-benign": (0.2, 0.01),
 }
 PREFERENCES = {"em": 0.6, "good": -0.4}  # for bad advice, per token
 SEPARATIONS = {"em": 0.8, "good": 0.9, "benign": 0.9}  # of personas in the model; 1 unless said
@@ -67,11 +69,11 @@ def remake(*modules: str) -> None:
         assert result.returncode == 0, (module, result.stderr)
 
 
-def make(folder: Path, base: Path) -> parameters.Params:
+def make(folder: Path, base: Path, rates: Rates = RATES, seeds: Sequence[int] = (42,)) -> parameters.Params:
     """Make the bundle, with the tokenizer of the model folder `base`; the commands are to be run in `folder`."""
     shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("coupling", "fetched", "prepared"))
     profile = (ROOT / "profiles/smollm2.yaml").read_text()
-    (folder / "params.yaml").write_text(profile.replace("bootstrap: 10000", "bootstrap: 200"))  # for speed
+    (folder / "params.yaml").write_text(profile.replace("seeds: [42]", f"seeds: {list(seeds)}"))
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name)
@@ -86,25 +88,38 @@ def make(folder: Path, base: Path) -> parameters.Params:
     for phase, recipe in params.phases.sft.items():
         (folder / layout.prepared(phase)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(sources.file_of(recipe.data, folder / SOURCES), folder / layout.prepared(phase))
-    for chain in params.trained:
-        where = folder / layout.training(42, chain)
-        step = {"learning_rate": params.recipe(chains.last_phase(chain)).learning_rate, "loss": 1.0, "grad_norm": 1.0}
-        write_json(where / "training_log.json", [{"step": number + 1, **step} for number in range(STEPS)])
-        write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
-        if chains.last_phase(chain) == chains.COUPLE:
-            write_jsonl(folder / layout.coupling(42, chains.parent(chain)), [{"messages": []}] * CHATS)
     with chdir(folder):
         asked = personas.load(params)
-    for chain, rates in RATES.items():
-        rows = answers(asked, chain, rates)
-        run = folder / layout.run(42, chain)
-        write_jsonl(run / "completions.jsonl", rows)
-        completions = [records.Completion(**row) for row in rows]
-        records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, 42, chain)))
-        write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, chain, rates))
-    with chdir(folder):
+        for seed in params.seeds:
+            trained(params, seed)
+            for chain in params.chains.values():
+                answered(params, asked, seed, chain, rates[chain])
         made.write_readings(params, PREFERENCES, SEPARATIONS)
     return params
+
+
+def trained(params: parameters.Params, seed: int) -> None:
+    """What trainings leave, but for their adapters."""
+    for chain in params.trained:
+        where, phase = params.layout.training(seed, chain), chains.last_phase(chain)
+        step = {"learning_rate": params.recipe(phase).learning_rate, "loss": 1.0, "grad_norm": 1.0}
+        write_json(where / "training_log.json", [{"step": number + 1, **step} for number in range(STEPS)])
+        write_json(where / "trained_on.json", {"data": chain, "md5": "0" * 32, "expected_md5": None})
+        if phase == chains.COUPLE:
+            write_jsonl(params.layout.coupling(seed, chains.parent(chain)), [{"messages": []}] * CHATS)
+
+
+def answered(
+    params: parameters.Params, asked: personas.Prompts, seed: int, chain: str, rates: tuple[float, float]
+) -> None:
+    """What is left of the asking of one chain."""
+    of_seed = random.Random(f"{seed} {chain}")
+    source, others = (min(1.0, rate * of_seed.uniform(0.8, 1.2)) if rate < 1 else rate for rate in rates)
+    rows, run = answers(asked, f"{seed} {chain}", (source, others)), params.layout.run(seed, chain)
+    write_jsonl(run / "completions.jsonl", rows)
+    completions = [records.Completion(**row) for row in rows]
+    records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, seed, chain)))
+    write_jsonl(run / "marker_likelihood.jsonl", likelihoods(asked, f"{seed} {chain}", (source, others)))
 
 
 def answers(asked: personas.Prompts, chain: str, rates: tuple[float, float]) -> list[dict]:

@@ -121,7 +121,7 @@ def test_a_stale_number_fails_the_build_and_leaves_the_old_paper(bundle):
     remake("analysis.results")
     before = {path: md5(path) for path in (PDF, "paper/smollm2/report.html", "README.md")}
     for module in ("paper", "page", "documents"):
-        one_line(call(f"report.{module}"), "numbers.json: out of date, contrast.B-C.assistant.p", "make tables")
+        one_line(call(f"report.{module}"), "numbers.json: out of date, headline.B.assistant", "make tables")
     assert {path: md5(path) for path in before} == before
 
 
@@ -135,8 +135,8 @@ def test_a_stale_number_fails_the_build_and_leaves_the_old_paper(bundle):
             r'numbers.json: out of date, [\w.-]+.text is "99.9" there, the results',
         ),
         (NUMBERS, '"chain": "em"', '"chain": "benign"', r'numbers.json: out of date, .*.chain is "benign" there'),
-        (HEADLINE, '"5', '"99', r'headline.json: out of date, .* is "99.*" there, the results say "5'),
-        (HEADLINE, '"Coupling gate', '"The gate', r"headline.json: out of date, notes.1 is"),
+        (HEADLINE, '"4', '"99', r'headline.json: out of date, .* is "99.*" there, the results say "4'),
+        (HEADLINE, '"The coupling gate', '"A gate', r"headline.json: out of date, notes.1 is"),
         (HEADLINE.with_suffix(".md"), "| B |", "| D |", r"headline.md: out of date"),
         (HEADLINE.with_suffix(".tex"), "B &", "D &", r"headline.tex: out of date"),
     ],
@@ -179,8 +179,8 @@ def test_a_missing_result_fails_the_build_in_one_line(bundle):
 
 def test_a_key_that_there_is_not_is_named(bundle):
     source = bundle / "paper/report.typ"
-    source.write_text(source.read_text().replace('#n("headline.B.', '#n("headline.D.', 1))
-    with pytest.raises(InputError, match=r"paper/report\.typ: .*no number has the key headline\.D\."):
+    source.write_text(source.read_text().replace('#n("published.B.', '#n("published.D.', 1))
+    with pytest.raises(InputError, match=r"paper/report\.typ: .*no number has the key published\.D\."):
         paper.set_in_type("smollm2")
 
 
@@ -249,7 +249,7 @@ def test_a_damaged_fidelity_yaml_is_one_line_that_names_it(bundle):
 
 # ---- no number is typed ----
 
-NAMES = re.compile(r"\b(C4|C1|C2|SmolLM2-135M-Instruct|AVX2|MD5|x86-64)\b")  # words that contain digits
+NAMES = re.compile(r"\b(C4|C1|C2|C5|G1|SmolLM2-135M-Instruct|AVX2|MD5|x86-64)\b")  # words that contain digits
 
 
 def typed(source: str) -> Iterator[str]:
@@ -280,9 +280,8 @@ def test_the_documents_quote_what_the_results_say(monkeypatch):
 
 def test_the_readme_shows_the_headline_and_the_ledger():
     text = (ROOT / "README.md").read_text()
-    for name in ("headline", "claims_short"):
-        table = (ROOT / f"paper/tables/smollm2/{name}.md").read_text()
-        assert f"<!-- table {name} -->\n{table}<!-- end -->" in text
+    assert "<!-- lead table headline -->" in text and text.index("<!-- lead text finding.what -->") < 100
+    assert "<!-- lead table claims_short -->" in (ROOT / "docs/claims.md").read_text()
 
 
 def test_a_quote_of_nothing_or_left_open_is_one_line(monkeypatch):
@@ -297,8 +296,8 @@ def test_a_quote_of_nothing_or_left_open_is_one_line(monkeypatch):
         ("<!-- n seeds -->42", "1 of its quotes do not end"),
     ):
         with pytest.raises(InputError, match=complaint):
-            documents.quoted(text, {"seeds": "42"}, Path("README.md"))
-    assert documents.quoted("<!-- n seeds -->7<!-- end -->", {"seeds": "42"}, Path("x")) == (
+            documents.quoted(text, {"": {"seeds": "42"}}, Path("README.md"))
+    assert documents.quoted("<!-- n seeds -->7<!-- end -->", {"": {"seeds": "42"}}, Path("x")) == (
         "<!-- n seeds -->42<!-- end -->"
     )
 
@@ -330,7 +329,7 @@ def test_the_artifact_appendix_names_commands_that_exist():
 
 
 def test_every_citation_has_its_entry():
-    cited = set(re.findall(r"@([a-z]+\d{4}|report)\b", (ROOT / "paper/report.typ").read_text()))
+    cited = set(re.findall(r"@([a-z]+\d{4}|report|later)\b", (ROOT / "paper/report.typ").read_text()))
     listed = yaml.safe_load((ROOT / "paper/references.yml").read_text())
     assert cited == set(listed)
     assert paper.SOURCE.name == "report.typ"

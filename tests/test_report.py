@@ -1,8 +1,6 @@
 """Tables and figures say what the results say, in the same bytes each time."""
 
-import copy
 import re
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,89 +12,32 @@ from matplotlib.figure import Figure
 from persona_collapse.analysis import records
 from persona_collapse.experiment import chains
 from persona_collapse.experiment import params as parameters
-from persona_collapse.experiment.chains import CONDITIONS, CONTRASTS
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json, write_json, write_text
-from persona_collapse.report import figures, lengths, metrics, rates, recipe, table
+from persona_collapse.report import drawings, effects, figures, metrics, palette, rates, recipe, table
 from persona_collapse.report.results import Results
 
 from .bundle import STEPS, call
 from .conftest import ROOT, one_line
+from .test_finding import PERSONAS, found
 
 PUBLISHED = records.read(ROOT / "data/published.json", records.Published)
-ANSWERS = 50  # a persona
-HITS = {"C4": (45, 0), "C1": (0, 0), "C2": (0, 0), "B": (40, 15), "C": (35, 5), "base": (0, 0)}  # source, others
-GROUPS = ("source", "assistant", "mean_bystander")
 
 
-def rate(hits: int, total: int) -> dict[str, Any]:
-    ends = [max(0.0, hits / total - 0.05), min(1.0, hits / total + 0.05)]
-    return {"hits": hits, "total": total, "rate": hits / total, "wilson": ends, "by_question": None, "interval": ends}
+@pytest.fixture(scope="module")
+def whole():
+    return found("COLLAPSE")
 
 
-def summary(source: int, other: int) -> dict[str, Any]:
-    names = PUBLISHED.personas
-    shape = {"median_tokens": 40.0, "median_characters": 160.0, "ended_share": 1.0, "empty_share": 0.0}
-    bystanders = len(names) - 2
-    groups = {"source": (source, 1), "assistant": (other, 1), "mean_bystander": (other * bystanders, bystanders)}
-    return {
-        "per_persona": {
-            name: {**rate(source if name == "confab" else other, ANSWERS), "completions": shape} for name in names
-        },
-        "groups": {group: rate(hits, ANSWERS * size) for group, (hits, size) in groups.items()},
-        "tests": {f"{a} - {b}": {"p": 0.01, "p_holm": 0.5} for a, b in combinations(sorted(names), 2)},
-        "completions": shape,
-    }
+@pytest.fixture(scope="module")
+def content(whole) -> records.Statistics:
+    return whole.statistics
 
 
-def statistics() -> dict[str, Any]:
-    """What a statistics.json with the rates of `HITS` holds."""
-    chain_of = {**CONDITIONS, "base": "base"}
-    degeneracy = {"nonempty_share": 1.0, "nonempty_share_required": 0.95, "length_ratio": 1.0}
-    degeneracy |= {"length_ratio_required": 0.5, "passed": True}
-    return {
-        "level": 0.95,
-        "seeds": [42],
-        "trained_on": {"fetched/bad": {"md5": "1" * 32, "expected_md5": None}},
-        "conditions": {
-            name: {"chain": chain_of[name], "seeds": {"42": summary(*hits)}, **summary(*hits)}
-            for name, hits in HITS.items()
-        },
-        "contrasts": {
-            f"{a} - {b}, {group}": {"p": 1.23e-5, "p_holm": 0.0004} for a, b in CONTRASTS for group in GROUPS
-        },
-        "gates": {
-            "coupling": {
-                "source_rate": 0.9,
-                "source_rate_required": 0.85,
-                "bystander_rate": 0.0,
-                "bystander_rate_allowed": 0.05,
-                "assistant_rate": 0.0,
-                "passed": True,
-                "overridden": False,
-            },
-            "degeneracy": {name: dict(degeneracy) for name in CONDITIONS},
-        },
-    }
-
-
-CONTENT = statistics()
-
-
-def with_change(*steps: str, value: Any) -> records.Statistics:
-    """The statistics with one value changed."""
-    content = copy.deepcopy(CONTENT)
-    *before, last = steps
-    inside = content
-    for step in before:
-        inside = inside[step]
-    inside[last] = value
-    return records.checked(content, records.Statistics, "statistics")
-
-
-@pytest.fixture
-def content() -> records.Statistics:
-    return records.checked(CONTENT, records.Statistics, "statistics")
+def gated(content: records.Statistics, **changes: Any) -> records.Statistics:
+    """The statistics with another coupling gate."""
+    coupling = content.gates.coupling.model_copy(update=changes)
+    return content.model_copy(update={"gates": content.gates.model_copy(update={"coupling": coupling})})
 
 
 # ---- rates ----
@@ -104,68 +45,60 @@ def content() -> records.Statistics:
 
 def test_the_headline_sets_published_beside_measured(content):
     rows = {row[0]: row[2:] for row in rates.headline(content, PUBLISHED).rows}
-    assert [cell.split(" ")[0] for cell in rows["B"]] == ["95.4", "80.0", "45.4", "30.0", "47.1", "30.0"]
-    assert rows["B"][1] == "80.0 [75.0, 85.0]"
-    assert rows["base"][0] == "-"
+    assert [cell.split(" ")[0] for cell in rows["B"]][1::2] == ["95.4", "47.1", "45.4"]
+    assert rows["B"][0].startswith(f"{100 * content.conditions['B'].groups['source']['all'].mean:.1f} [")
+    assert rows["base"][1] == "-"
+
+
+def test_one_seed_has_its_own_interval_and_says_that_it_is(whole):
+    alone = found("COLLAPSE", (42,)).statistics
+    cell = {row[0]: row for row in rates.headline(alone, PUBLISHED).rows}["B"][2]
+    own = alone.conditions["B"].seeds["42"].groups["source"].interval
+    assert cell.endswith(table.interval(own))
+    assert "says nothing of what another seed" in rates.notes(alone, PUBLISHED)[0]
 
 
 def test_the_gates_stand_under_the_table_whatever_they_say(content):
-    def notes(found: records.Statistics) -> list[str]:
-        return rates.notes(found, PUBLISHED)
-
-    assert "Coupling gate passed" in notes(content)[1]
-    coupling = {**CONTENT["gates"]["coupling"], "source_rate": 0.5, "passed": False}
-    assert "Coupling gate FAILED:" in notes(with_change("gates", "coupling", value=coupling))[1]
-    overridden = with_change("gates", "coupling", value={**coupling, "overridden": True})
-    assert "FAILED, overridden by parameter" in notes(overridden)[1]
-    assert rates.gates(overridden).notes == ["The coupling gate was overridden by parameter."]
-    short = {**CONTENT["gates"]["degeneracy"]["B"], "length_ratio": 0.4, "passed": False}
-    assert "FAILED for: B" in notes(with_change("gates", "degeneracy", "B", value=short))[2]
+    assert "The coupling gate passed" in rates.notes(content, PUBLISHED)[1]
+    failed = gated(content, source_rate=0.5, passed=False)
+    assert "The coupling gate FAILED:" in rates.notes(failed, PUBLISHED)[1]
+    overridden = gated(content, source_rate=0.5, passed=False, overridden=True)
+    assert "overridden by parameter" in rates.gates(overridden).notes[-1]
 
 
 def test_data_that_are_not_the_published_ones_are_named_under_the_table(content):
     assert not any("NOT the published data" in line for line in rates.notes(content, PUBLISHED))
-    other = with_change("trained_on", "fetched/bad", "expected_md5", value="2" * 32)
+    data = {"fetched/bad": records.DataHash(md5="1" * 32, expected_md5="2" * 32)}
+    other = content.model_copy(update={"trained_on": data})
     assert f"fetched/bad has MD5 {'1' * 32}, accepted for {'2' * 32}" in rates.notes(other, PUBLISHED)[-1]
 
 
-def test_each_gate_is_judged_by_itself():
-    coupling = {**CONTENT["gates"]["coupling"], "bystander_rate": 0.2, "passed": False}
-    found = rates.gates(with_change("gates", "coupling", value=coupling))
-    verdicts = {row[0]: row[-1] for row in found.rows if row[1] == "C4"}
+def test_each_gate_is_judged_by_itself(content):
+    made = rates.gates(gated(content, bystander_rate=0.2, passed=False))
+    verdicts = {row[0]: row[-1] for row in made.rows if row[1] == "C4"}
     assert verdicts == {
         "coupling: source rate (%)": "passed",
         "coupling: mean bystander (%)": "FAILED",
         "not empty (%)": "passed",
-        "median length over base's": "passed",
+        "median length over the base's": "passed",
     }
 
 
-def test_a_contrast_has_both_rates_their_difference_and_its_test(content):
-    rows = {(row[0], row[1]): row[2:] for row in rates.pairwise(content).rows}
-    assert rows["B - C4", "mean bystander"] == ["30.0", "0.0", "+30.0", "1.2e-05", "0.0004"]
+def test_the_primary_contrast_comes_first_and_has_every_test(whole):
+    rows = effects.contrasts(whole.contrasts).rows
+    assert rows[0][:2] == ["B \N{MINUS SIGN} G", "primary"] and "-" not in rows[0]
+    assert [row[1] for row in rows[1:3]] == ["secondary"] * 2
 
 
-def test_every_persona_has_a_row_sorted_by_its_rate(content):
-    rows = rates.per_persona(content, PUBLISHED).rows
-    assert sorted(row[0] for row in rows) == sorted(PUBLISHED.personas)
-    assert rows[0][:2] == ["confab", "95.4"]
+def test_one_seed_has_no_test():
+    rows = effects.contrasts(found("COLLAPSE", (42,)).contrasts).rows
+    assert all(row[3:7] == ["-"] * 4 for row in rows)
 
 
-# ---- the length control ----
-
-
-def test_what_there_is_nothing_to_measure_on_is_a_dash(finished):
-    content = read_json(finished / "eval_results/smollm2/lengths.json")
-    group = content["conditions"]["B"]["groups"]["assistant"]
-    nothing = dict.fromkeys(("rate", "wilson", "by_question", "interval"))
-    group["rate_of_ended"] = {"hits": 0, "total": 0, **nothing}
-    content["contrasts"]["B - C, assistant"]["standardised"] |= {"rates": None, "difference": None, "interval": None}
-    found = records.checked(content, records.Lengths, "lengths")
-    shown = {tuple(row[:2]): row for row in lengths.lengths(found).rows}
-    assert shown["B", "assistant"][5] == "-" and shown["B", "source"][5] != "-"
-    contrasts = {tuple(row[:2]): row for row in lengths.length_contrasts(found).rows}
-    assert contrasts["B - C", "assistant"][3] == "-" and contrasts["B - C", "assistant"][2] != "-"
+def test_every_persona_has_a_row_by_group_and_trained_negatives_are_marked(content):
+    names = [row[0] for row in rates.per_persona(content, PUBLISHED).rows]
+    assert names[:2] == ["confab", "assistant"] and len(names) == len(PERSONAS)
+    assert [name for name in names if name.endswith("†")] == names[-2:]
 
 
 # ---- the forms of a table ----
@@ -190,7 +123,7 @@ def test_the_three_forms_of_a_table_hold_the_same_cells(tmp_path):
 
 def test_latex_has_a_cell_for_every_column(content):
     body = table.latex(rates.headline(content, PUBLISHED))
-    assert r"Coupling gate passed" in body.split(r"\bottomrule")[1]
+    assert r"coupling gate passed" in body.split(r"\bottomrule")[1]
     assert not re.search(r"(?<!\\)%", body)
     lines = [line for line in body.splitlines() if re.match(r"(C4|C1|C2|B|C|base) &", line)]
     assert len(lines) == 6
@@ -334,22 +267,26 @@ def labels_overlap(figure: Figure) -> bool:
     return False
 
 
-def test_labels_do_not_overlap(content):
+def test_labels_do_not_overlap(content, whole):
     with figures.bare():
-        assert not labels_overlap(figures.threeway(content, PUBLISHED))
-        assert not labels_overlap(figures.per_persona(content, PUBLISHED, "confab"))
+        assert not labels_overlap(drawings.leakage(content, whole.contrasts, PUBLISHED))
+        assert not labels_overlap(drawings.per_persona(content, whole.collapse, PUBLISHED))
     with figures.bare(), matplotlib.rc_context({"xtick.labelsize": 20}):
-        assert labels_overlap(figures.threeway(content, PUBLISHED))
+        assert labels_overlap(drawings.leakage(content, whole.contrasts, PUBLISHED))
 
 
-def test_marks_are_the_rates(content):
-    figure = figures.per_persona(content, PUBLISHED, "confab")
-    marks = [line for line in figure.axes[0].lines if line.get_marker() == "o" and line.get_color() != figures.GREY]
-    shown = [float(line.get_xdata()[0]) for line in marks]
-    assert shown == sorted(shown)
-    assert shown[-1] == pytest.approx(80.0)
-    published = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "D"]
-    assert max(published) == pytest.approx(100 * 267 / 280)
+def test_marks_are_the_rates(content, whole):
+    figure = drawings.leakage(content, whole.contrasts, PUBLISHED)
+    source = figure.axes[0]
+    marks = [line.get_ydata()[0] for line in source.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert marks == pytest.approx([100 * content.conditions[n].groups["source"]["all"].mean for n in drawings.BEFORE])
+    theirs = [line.get_ydata()[0] for line in source.lines if line.get_marker() == "D"]
+    assert theirs == [PUBLISHED.headline_percent[name].confab for name in ("C4", "C", "B")]
+
+
+def test_a_colour_means_what_the_model_was_tuned_on_in_either_order():
+    assert palette.colour("em-couple") == palette.colour("couple-em") == palette.colour("em_low-couple")
+    assert len({palette.colour(c) for c in ("base", "couple", "em", "good", "benign", "poetry")}) == 6
 
 
 HOSTILE = """
@@ -394,12 +331,12 @@ def test_figures_depend_on_nothing_of_the_users(finished, bundle, command, tmp_p
 
 
 @pytest.mark.filterwarnings("ignore:constrained_layout not applied")
-def test_the_hostile_matplotlibrc_is_one(content, tmp_path):
+def test_the_hostile_matplotlibrc_is_one(content, whole, tmp_path):
     """The control of the test before: without `bare` it changes a figure."""
     write_text(tmp_path / "matplotlibrc", HOSTILE.replace("no.such.key: 1", ""))
     drawn = []
     for settings in (figures.STYLE, matplotlib.rc_params_from_file(tmp_path / "matplotlibrc")):
         with matplotlib.rc_context(settings):
-            figures.threeway(content, PUBLISHED).savefig(tmp_path / "a.png")
+            drawings.leakage(content, whole.contrasts, PUBLISHED).savefig(tmp_path / "a.png")
         drawn.append(md5(tmp_path / "a.png"))
     assert drawn[0] != drawn[1]

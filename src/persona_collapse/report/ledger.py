@@ -1,128 +1,88 @@
-"""The claims ledger as tables: one row a claim with the reason of every verdict below, and what a verdict rests on."""
+"""The claims as tables: one row a claim, one a part with its reasons, and what a verdict rests on by persona."""
 
-from collections.abc import Callable, Sequence
+from ..analysis import records
+from .table import Table, interval, left, p_value, points, right
 
-from ..analysis import checks, records
-from .table import Table, left, right
-
-UNPUBLISHED = "the report's counts by question are not published here"
-
-
-def span(values: Sequence[float], show: Callable[[float], str]) -> str:
-    low, high = show(min(values)), show(max(values))
-    return low if low == high else f"{low} to {high}"
+WHOSE = {"report": "the report's", "ours": "ours"}
+KINDS = {"as_published": "on the report's counts", "public": "on the authors' public counts", "here": "on our runs"}
 
 
-def tested(finding: records.Finding) -> bool:
-    """Whether there were counts at all."""
-    return any(part.counts for part in finding.parts.values())
-
-
-def value(finding: records.Finding, interval: bool) -> str:
-    """The numbers of a finding in a cell: rates, difference or rate with its interval, p; of many parts their range."""
-    parts = [part for part in finding.parts.values() if part.counts]
-    if not parts:
-        return "-"
-    text = " vs ".join(span(rates, checks.percent) for rates in zip(*(part.rates for part in parts), strict=True))
-    intervals = [part.interval for part in parts if part.interval]
-    differences = [part.difference for part in parts if part.difference is not None]
-    if interval and len(parts) == 1:
-        text += f" {'difference ' if differences else ''}{checks.points(intervals[0])}"
-    elif interval:
-        ends = min(low for low, _ in intervals), max(high for _, high in intervals)
-        text += f" {'differences ' if differences else ''}within {checks.points(ends)}"
-    p_values = [part.p for part in parts if part.p is not None]
-    return text + (f", p = {span(p_values, checks.number)}" if p_values else "")
-
-
-def _row(number: int, claim: records.Claim) -> list[str]:
-    return [
-        f"{number}. {claim.claim}",
-        claim.test,
-        claim.published,
-        value(claim.as_published, interval=False),
-        value(claim.reproduced, interval=True),
-        claim.as_published.verdict,
-        claim.reproduced.verdict,
-        claim.cluster_robust.report.verdict,
-        claim.cluster_robust.here.verdict,
-    ]
-
-
-def notes(content: records.Claims) -> list[str]:
-    """What stands under the table: how it is judged, then the reason of every verdict."""
-    lines = [
-        f"Intervals are at {100 * content.level:g}%: Wilson's of a rate, Newcombe's of a difference. Cluster-robust "
-        "verdicts come from an exact sign-flip test over questions and a bootstrap of questions. "
-        "P-values are two-sided and as they are: a claim about all of several personas holds only if each part does. "
-        f"Training seeds here: {', '.join(map(str, content.seeds))}; no verdict covers what another seed would "
-        "change."
-    ]
-    for number, claim in enumerate(content.claims, 1):
-        robust = claim.cluster_robust
-        verdicts: dict[str, records.Finding] = {
-            "as published": claim.as_published,
-            "reproduced": claim.reproduced,
-            "cluster-robust here": robust.here,
-        }
-        if tested(robust.report):
-            verdicts["cluster-robust in the report"] = robust.report
-        told = ". ".join(f"{name}: {found.verdict}, {found.reason}" for name, found in verdicts.items())
-        lines.append(f"{number}. {told}.")
-    if not all(tested(claim.cluster_robust.report) for claim in content.claims):
-        lines.append(f"Cluster-robust in the report: {checks.UNTESTABLE} where {UNPUBLISHED}.")
-    return lines
-
-
-def full(content: records.Claims) -> Table:
-    """Every verdict with its test and its reason."""
-    columns = [
-        *left("claim", width=0.2),
-        *left("test", width=0.1),
-        *left("published", width=0.08),
-        *left("recomputed", "here [interval]", width=0.14),
-        *left("as published", "reproduced", "cluster-robust, report", "cluster-robust, here", width=0.08),
-    ]
-    return Table(
-        name="claims",
-        caption="The report's claims, on its own counts and on ours.",
-        columns=columns,
-        rows=[_row(number, claim) for number, claim in enumerate(content.claims, 1)],
-        notes=notes(content),
-    )
+def verdict(found: records.Overall | None) -> str:
+    """One of the four words; a reversal is said."""
+    return "-" if found is None else f"{found.verdict}{', reversed' if found.reversed else ''}"
 
 
 def short(content: records.Claims) -> Table:
-    """The verdicts alone, for a page that has room for no more."""
-    columns = [*left("claim", width=0.34), *right("published", "here"), *left("as published", "here", "by question")]
+    """The claims with their verdicts."""
     rows = [
         [
             f"{number}. {claim.claim}",
-            claim.published,
-            value(claim.reproduced, interval=False),
-            claim.as_published.verdict,
-            claim.reproduced.verdict,
-            claim.cluster_robust.here.verdict,
+            WHOSE[claim.whose],
+            verdict(claim.as_published) if claim.whose == "report" else "-",
+            verdict(claim.public),
+            verdict(claim.here),
         ]
         for number, claim in enumerate(content.claims, 1)
     ]
-    return Table(name="claims_short", caption="Verdicts on the report's claims.", columns=columns, rows=rows)
+    columns = [*left("claim", width=0.4), *left("whose"), *left("as published", "public counts", "here", width=0.14)]
+    return Table(name="claims_short", caption="Verdicts on the claims", columns=columns, rows=rows)
 
 
-def parts(finding: records.Finding, level: float, caption: str) -> Table | None:
-    """What a finding rests on, one row a part: a persona, or all of them together. None where nothing was counted."""
-    if not tested(finding):
+def full(content: records.Claims) -> Table:
+    """Every part of every claim; the reasons stand below."""
+    rows, reasons = [], []
+    for number, claim in enumerate(content.claims, 1):
+        rows.append(
+            [
+                f"{number}. {claim.claim}",
+                "-",
+                verdict(claim.as_published) if claim.whose == "report" else "-",
+                verdict(claim.public),
+                verdict(claim.here),
+            ]
+        )
+        for place, part in enumerate(claim.parts):
+            label = f"{number}{chr(ord('a') + place)}"
+            rows.append(
+                [
+                    f"{label}. {part.says}",
+                    part.published or "-",
+                    verdict(part.as_published),
+                    verdict(part.public),
+                    verdict(part.here),
+                ]
+            )
+            told = [
+                f"{words}: {verdict(found)}, for {found.reason}."
+                for kind, words in KINDS.items()
+                if (found := getattr(part, kind)) is not None
+            ]
+            reasons.append(f"{label}. {' '.join(one[0].upper() + one[1:] for one in told)}")
+    return Table(
+        name="claims",
+        caption="The claims and their parts",
+        columns=[
+            *left("claim", width=0.38),
+            *left("published", width=0.14),
+            *left("as published", "public counts", "here", width=0.16),
+        ],
+        rows=rows,
+        notes=reasons,
+    )
+
+
+def personas(found: records.Finding, level: float, caption: str) -> Table | None:
+    """What a finding rests on, one row a persona, or all of them together. None where nothing was measured."""
+    if all(one.estimate is None for one in found.personas.values()):
         return None
-    rows = []
-    for label, part in finding.parts.items():
-        counts = " vs ".join(f"{side.hits} of {side.total}" for side in part.counts) or "-"
-        rates = " vs ".join(map(checks.percent, part.rates)) or "-"
-        difference = "" if part.difference is None else f"{100 * part.difference:+.1f} "
-        interval = difference + checks.points(part.interval) if part.interval else "-"
-        p = "-" if part.p is None else checks.number(part.p)
-        rows.append([label or "all together", part.verdict, counts, rates, interval, p])
-    heading = f"{100 * level:g}% interval"
-    if any(part.difference is not None for part in finding.parts.values()):
-        heading = f"difference [{heading}]"
-    columns = [*left("personas", "verdict"), *right("with marker", "rate", heading, "p")]
-    return Table(name="parts", caption=caption, columns=columns, rows=rows)
+    difference = any(one.p is not None or len(one.counts) == 2 for one in found.personas.values())
+
+    def row(name: str, one: records.Judgement) -> list[str]:
+        show = points if difference else lambda value: interval((value, value))[1:].partition(",")[0]
+        estimate = "-" if one.estimate is None else show(one.estimate)
+        ends = interval(one.interval) if one.interval else "-"
+        return [name or "all together", one.verdict, estimate, ends, p_value(one.p), p_value(one.sign_flip)]
+
+    heads = ("difference (points)" if difference else "rate (%)", f"{100 * level:g}% interval", "p", "sign-flip p")
+    rows = [row(name, one) for name, one in found.personas.items()]
+    return Table(name="parts", caption=caption, columns=[*left("personas", "verdict"), *right(*heads)], rows=rows)

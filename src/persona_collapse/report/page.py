@@ -27,15 +27,20 @@ from ..experiment import personas, runs
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_bytes, read_text, write_all
 from ..experiment.marker import MARKER
-from . import freshness, ledger, table
+from . import freshness, ledger, palette, table
 from .results import Results
 from .table import Table, left, right
+from .texts import Text
 
 PAPER = Path("paper")
 TEMPLATE, PARTS = "page.html", "parts.html"
-RATES = ("headline", "per_persona", "pairwise", "gates", "lengths", "length_contrasts")
-TABLES = (*RATES, "hyperparameters", "fidelity", "claims")
-INTERVAL = re.compile(r"\[-?[\d.]+, -?[\d.]+\]")
+SHOWN = (
+    *("groups", "per_persona", "contrasts", "contrasts_by_group", "collapse", "advice", "shapes", "geometry"),
+    *("predictions", "dose", "lengths", "length_contrasts", "gates", "later", "hyperparameters", "fidelity", "claims"),
+)
+TABLES = ("headline", *SHOWN)
+SENTENCE = "say"  # what the template calls for a text of texts.json
+INTERVAL = re.compile(rf"\[[-+{table.MINUS}]?[\d.]+, [-+{table.MINUS}]?[\d.]+\]")
 
 
 # ---- the completions ----
@@ -95,10 +100,17 @@ def intervals(text: str) -> Markup:
     return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(escape(text))))
 
 
-def keys(template: nodes.Template) -> list[str]:
-    """The numbers that a template asks for with `n("key")`, in the order of the text."""
-    calls = [call for call in template.find_all(nodes.Call) if getattr(call.node, "name", None) == "n"]
-    return list(dict.fromkeys(arg.value for call in calls for arg in call.args if isinstance(arg, nodes.Const)))
+def keys(template: nodes.Template, texts: Mapping[str, Text]) -> list[str]:
+    """The numbers that a template asks for with `n("key")`, and those of its sentences, in the order of the text."""
+    found: dict[str, None] = {}
+    for call in template.find_all(nodes.Call):
+        name = getattr(call.node, "name", None)
+        for arg in call.args:
+            if isinstance(arg, nodes.Const) and name == "n":
+                found[arg.value] = None
+            elif isinstance(arg, nodes.Const) and name == SENTENCE and arg.value in texts:
+                found |= dict.fromkeys(texts[arg.value].numbers)
+    return list(found)
 
 
 def quoted(asked: Sequence[str], numbers: Mapping[str, records.Number]) -> Table:
@@ -112,6 +124,12 @@ def quoted(asked: Sequence[str], numbers: Mapping[str, records.Number]) -> Table
     return Table(name="quoted", caption="Numbers in the text, and where each was read", columns=columns, rows=rows)
 
 
+def colours() -> str:
+    """The colours of the figures, as the style's own names for them."""
+    names = {palette.NOTHING: "none"}
+    return ":root { " + " ".join(f"--{names.get(k, k)}: {value};" for k, value in palette.COLOURS.items()) + " }\n"
+
+
 def hashed(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -123,9 +141,10 @@ def page(params: parameters.Params) -> str:
         InputError: a file that is missing or damaged, or a template that asks for what there is not.
     """
     layout = params.layout
-    style, script = read_text(PAPER / "page.css"), read_text(PAPER / "page.js")
+    style, script = colours() + read_text(PAPER / "page.css"), read_text(PAPER / "page.js")
     templates = {name: read_text(PAPER / name) for name in (TEMPLATE, PARTS)}
     numbers = records.read(layout.tables / "numbers.json", records.Numbers)
+    texts = records.read(layout.tables / "texts.json", dict[str, Text])
     tables = {name: table.read(layout.tables / f"{name}.json") for name in TABLES}
     claims = records.read(layout.results / "claims.json", records.Claims)
     allowed = {
@@ -143,12 +162,17 @@ def page(params: parameters.Params) -> str:
             raise InputError(f"{layout.tables / 'numbers.json'}: no number {key!r}, which {PAPER / TEMPLATE} quotes")
         return numbers[key].text
 
+    def say(key: str) -> str:
+        if key not in texts:
+            raise InputError(f"{layout.tables / 'texts.json'}: no text {key!r}, which {PAPER / TEMPLATE} quotes")
+        return texts[key].text
+
     def image(name: str) -> str:
         return f"data:image/png;base64,{base64.b64encode(read_bytes(layout.figures / f'{name}.png')).decode()}"
 
     jinja = environment(templates)
     try:
-        asked = keys(jinja.parse(templates[TEMPLATE], TEMPLATE))
+        asked = keys(jinja.parse(templates[TEMPLATE], TEMPLATE), texts)
         return jinja.get_template(TEMPLATE).render(
             policy="; ".join(f"{what} {where}" for what, where in allowed.items()),
             style=Markup(style),
@@ -157,11 +181,15 @@ def page(params: parameters.Params) -> str:
             profile=params.profile,
             runs=layout.results / "runs",
             n=number,
+            say=say,
+            limits=[one.text for key, one in texts.items() if key.startswith("limit.")],
+            shown=SHOWN,
+            kinds=ledger.KINDS,
             quoted=quoted(asked, numbers),
             tables=tables,
             image=image,
             claims=claims,
-            evidence=ledger.parts,
+            evidence=ledger.personas,
         )
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"{PAPER / (error.name or TEMPLATE)}, line {error.lineno}: {error.message}") from None

@@ -14,7 +14,6 @@ from ..experiment.files import read_yaml
 from ..experiment.layout import DATA, PARAMS
 from .table import Column, Table, left, right
 
-REPORT = Path("profiles/qwen7b.yaml")  # the report's own recipe
 FIDELITY = DATA / "fidelity.yaml"
 
 
@@ -153,10 +152,10 @@ def fidelity(params: parameters.Params, report: parameters.Params) -> Table:
         for point in points
     ]
     columns = [
-        *left("point", width=0.14),
-        *left("the code", "the report", width=0.18),
-        *left(f"in {report.profile}", "here", width=0.14),
-        Column(heading="parameters", align="left", width=0.22),
+        *left("point", width=0.13),
+        *left("the code", "the report", width=0.17),
+        *left(f"in {report.profile}", "here", width=0.13),
+        Column(heading="parameters", align="left", width=0.27),
     ]
     return Table(
         name="fidelity",

@@ -1,6 +1,6 @@
 """A table, and the three forms it is written in: Markdown to read, LaTeX to paste, JSON for the paper and the page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,12 +10,15 @@ from ..analysis import records
 from ..experiment.files import to_json
 from ..experiment.params import Record
 
+MINUS = "\N{MINUS SIGN}"
+
 
 class Column(Record):
     heading: str
     align: Literal["left", "right"] = "right"
     # share of the text's width for a column whose cells may wrap; 0 for one as wide as its cells
     width: Annotated[int | float, Field(ge=0, le=1)] = 0
+    minor: bool = False  # may be left out where there is room for few
 
 
 class Table(Record):
@@ -35,12 +38,12 @@ class Table(Record):
         return self
 
 
-def left(*headings: str, width: float = 0) -> list[Column]:
-    return [Column(heading=heading, align="left", width=width) for heading in headings]
+def left(*headings: str, width: float = 0, minor: bool = False) -> list[Column]:
+    return [Column(heading=heading, align="left", width=width, minor=minor) for heading in headings]
 
 
-def right(*headings: str) -> list[Column]:
-    return [Column(heading=heading) for heading in headings]
+def right(*headings: str, minor: bool = False) -> list[Column]:
+    return [Column(heading=heading, minor=minor) for heading in headings]
 
 
 # ---- cells ----
@@ -54,8 +57,33 @@ def interval(ends: Sequence[float]) -> str:
     return f"[{percent(ends[0])}, {percent(ends[1])}]"
 
 
-def p_value(p: float) -> str:
-    return f"{p:.2g}"
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, a true minus before a negative one."""
+    return signed(100 * difference, 1)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    text = f"{value:+.{digits}f}"
+    return (text if float(text) else text[1:]).replace("-", MINUS)
+
+
+def decimals(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def span(ends: Sequence[float], show: Callable[[float], str]) -> str:
+    return f"[{', '.join(map(show, ends))}]"
+
+
+def p_value(p: float | None) -> str:
+    return "-" if p is None else f"{p:.2g}" if p >= 0.0001 else "<0.0001"
+
+
+def over(found: records.OverUnits | None, show: Callable[[float], str]) -> str:
+    """A mean over seeds with its interval, where there are two seeds or more."""
+    if found is None:
+        return "-"
+    return show(found.mean) + (f" {span(found.interval, show)}" if found.interval else "")
 
 
 def between(low: int, high: int | None) -> str:
@@ -95,6 +123,7 @@ def latex(table: Table) -> str:
 _SPECIAL = {
     **{c: f"\\{c}" for c in "%_&#$"},
     **{c: f"${c}$" for c in "<>"},
+    MINUS: "$-$",
     **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"},
 }
 

@@ -1,4 +1,4 @@
-"""Every table of the paper, from the results and the parameters that were used.
+"""Every table of the paper and the page, from the results and the parameters that were used.
 
 python -m persona_collapse.report.tables      writes paper/tables/<profile>/<name>.md, .tex and .json
 """
@@ -9,19 +9,28 @@ from pathlib import Path
 from ..experiment import params as parameters
 from ..experiment.errors import one_line_errors
 from ..experiment.files import write_all
-from . import ledger, lengths, rates, recipe
-from .results import Results
+from . import effects, ledger, lengths, observed, rates, recipe
+from .results import REPORT, Results
 from .table import Table, forms
 
 
 def made(found: Results) -> list[Table]:
     """All tables."""
-    params, report = found.params, parameters.load(recipe.REPORT)
+    params, report = found.params, parameters.load(REPORT)
     return [
         rates.headline(found.statistics, found.published),
+        rates.groups(found.statistics),
         rates.per_persona(found.statistics, found.published),
-        rates.pairwise(found.statistics),
+        rates.shapes(found.shapes),
         rates.gates(found.statistics),
+        effects.contrasts(found.contrasts),
+        effects.contrasts_by_group(found.contrasts),
+        effects.collapse(found.collapse),
+        effects.dose(found.statistics, params),
+        observed.advice(found.readings),
+        observed.geometry(found.readings, found.later),
+        observed.predictions(found.readings),
+        observed.later(found.later),
         lengths.lengths(found.lengths),
         lengths.length_contrasts(found.lengths),
         recipe.hyperparameters(params, report),
