@@ -152,6 +152,10 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	uv pip compile requirements/cpu-vllm.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
 	  --python-version 3.11 --generate-hashes $(foreach p,torch torchvision torchaudio torchcodec setuptools,--no-emit-package $(p)) \
 	  --no-header --output-file requirements/cpu-vllm.txt
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -vE '^(numpy|transformers|huggingface-hub|tokenizers|hf-xet)==' \
+	  > .shared-unfinished-pins
+	uv pip compile requirements/cuda.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
+	  --python-version 3.11 --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/cuda.txt
 
 clean: ## remove what can be rebuilt, but not .venv
 	rm -rf model adapters data/coupling data/fetched data/prepared eval_results/*/runs eval_results/*/training
