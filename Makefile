@@ -77,18 +77,18 @@ record: ready ## run what is out of date and make it the record: dvc.lock, the r
 collect: ready ## pack what is recorded of the active profile, but for weights, into files of MIB MiB in FOLDER
 	@$(STAGE) record.parts collect --folder "$${FOLDER:-part}" --mib "$${MIB:-16}"
 
-join: ready ## take in a part that was made elsewhere, the files of FOLDER; `make record` runs what needs no model
+join: ready ## take in a part that was made elsewhere, the files of FOLDER; `make tables paper site` follow
 	@$(STAGE) record.parts join "$${FOLDER:-part}"/*
 
 # What follows from the counts, without a model: a stage is run if what it reads has changed.
-COUNTED := results claims lengths metrics
+COUNTED := results contrasts collapse shapes readings lengths claims metrics
 tables: fetched ## rebuild paper/tables/ from eval_results/, and what README.md and docs/ quote of them
 	@$(DVC) repro --single-item $(COUNTED) tables quoted
 	@$(STAGE) report.documents
 	@ls "paper/tables/$$(bin/profile)"/*
 
 figures: fetched ## redraw figures/ from eval_results/
-	@$(DVC) repro --single-item results lengths figures
+	@$(DVC) repro --single-item $(COUNTED) figures
 	@ls "figures/$$(bin/profile)"/*
 
 paper: fetched ## set paper/<profile>/report.pdf, every number of it read from the results

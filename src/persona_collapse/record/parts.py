@@ -152,7 +152,7 @@ def main() -> None:
     with pipeline.alone():
         pipeline.put_right()
         names = join(args.files)
-    print(f"{len(names)} stages recorded: `bin/stage record.update` runs what follows from them", file=sys.stderr)
+    print(f"{len(names)} stages recorded: `make tables paper site` makes what follows from them", file=sys.stderr)
 
 
 if __name__ == "__main__":
