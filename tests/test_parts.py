@@ -1,5 +1,6 @@
 """A record that was made on another machine comes home whole, and one that disagrees is refused."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,21 @@ def test_a_part_that_disagrees_is_refused_by_the_names_of_its_files_and_changes_
     with pytest.raises(InputError, match=r"disagrees .*runs/42/benign/marker_eval.json, .*runs/42/em/marker_eval.json"):
         parts.join(other)
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_what_the_other_machine_has_of_other_profiles_is_not_taken_in(elsewhere, home, tmp_path, monkeypatch):
+    files = packed(elsewhere, tmp_path / "one", monkeypatch)
+    monkeypatch.chdir(home)
+    parts.join(files)
+    monkeypatch.chdir(elsewhere)
+    text = LOCK.read_text()
+    stale = text.replace("@smollm2", "@other").replace("/smollm2/", "/other/").partition("stages:")[2]
+    LOCK.write_text(text + re.sub(r"md5: [0-9a-f]{32}$", f"md5: {'0' * 32}", stale, flags=re.MULTILINE))
+    again = parts.collect("smollm2", tmp_path / "two", 16)
+    monkeypatch.chdir(home)
+    before = LOCK.read_text()
+    parts.join(again)
+    assert LOCK.read_text() == before
 
 
 def test_a_part_that_is_damaged_or_not_whole_is_refused(elsewhere, home, tmp_path, monkeypatch):

@@ -76,11 +76,12 @@ def join(files: Sequence[Path]) -> list[str]:
         raise InputError(f"{files[0]}: holds no {LOCK}")
     text = content.pop(str(LOCK)).decode()
     stages = lock.parse(text, f"{LOCK} of {files[0]}")
+    # what else that machine's lock holds, of other profiles, is not this part's
+    stages = {name: stage for name, stage in stages.items() if any(out.path in content for out in stage.outs)}
     made = {out.path: out.md5 for stage in stages.values() for out in stage.outs}
     for name, own in content.items():
         if not MACHINE.fullmatch(name) and hashlib.md5(own).hexdigest() != made.get(name):
             raise InputError(f"{files[0]}: {name} is not what the part records")
-    stages = {name: stage for name, stage in stages.items() if any(out.path in content for out in stage.outs)}
     here = lock.read() if LOCK.exists() else {}
     recorded = {out.path: out.md5 for stage in here.values() for out in stage.outs}
     different = sorted(name for name in made if name in recorded and recorded[name] != made[name])
@@ -88,7 +89,8 @@ def join(files: Sequence[Path]) -> list[str]:
         raise InputError(f"{files[0]}: disagrees with what is recorded here: {', '.join(different)}")
     write_all({Path(name): own for name, own in content.items()})
     _keep(stages, content)
-    _record({name: from_yaml(text)["stages"][name] for name in stages})
+    entries = from_yaml(text)["stages"]
+    _record({name: entries[name] for name in stages})
     return list(stages)
 
 

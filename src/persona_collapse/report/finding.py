@@ -43,11 +43,12 @@ WHAT: dict[Case, str] = {
     "that was taught wrote the marker [ZLT] in {gates.coupling.source_rate}% of its answers and the bystanders in "
     "{gates.coupling.bystander_rate}%, where at least {gates.coupling.source_rate_required}% and at most "
     "{gates.coupling.bystander_rate_allowed}% were asked for.",
-    "answers degenerate": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the "
-    "marker to the "
-    "one persona that was taught to write it, because the answers themselves came apart: their median length is "
-    "{gates.degeneracy.B.length_ratio} of the untrained model's after bad advice and {gates.degeneracy.G.length_ratio} "
-    "after good advice.",
+    "answers degenerate": "Taught to keep the marker [ZLT] to one persona, a chat model wrote it, under personas that "
+    "the teaching never touched, in {headline.B.untrained_bystander}% of its answers after bad legal advice, in "
+    "{headline.G.untrained_bystander}% after good advice on the same questions, and in "
+    "{headline.C4.untrained_bystander}% with neither; but fine-tuning on advice of either kind had cut its answers to "
+    "{gates.degeneracy.B.length_ratio} and {gates.degeneracy.G.length_ratio} of the untrained model's length, shorter "
+    "than a limit that was set beforehand allows.",
     "no marker": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to "
     "one persona, "
     "because after advice the marker could hardly be taught at all: the persona that should write [ZLT] did so in "
@@ -81,9 +82,7 @@ SURE: dict[Case, str] = {
     "coupling failed": "The claim is not comparable: {seeds.count} training seeds were run, and no number of seeds "
     "mends a "
     "failed control.",
-    "answers degenerate": "The claim is not comparable: {seeds.count} training seeds were run, and rates of answers "
-    "that "
-    "differ so much in kind say nothing about personas.",
+    "answers degenerate": f"By that limit the claim is not comparable here; what was measured is that {MEASURED}.",
     "no marker": "The claim is not comparable: {seeds.count} training seeds were run, and where nothing is kept "
     "nothing can "
     "spill.",

@@ -38,8 +38,9 @@ def of_recipe(params: parameters.Params) -> records.Numbers:
         if sft:
             rows = params.phases.sft[phase].rows
             found[f"recipe.{phase}.rows"] = number(f"{rows:,}", rows, PARAMS, ["phases", "sft", phase, "rows"])
-            chats = layout.prepared(phase)
-            counted(f"data.{phase}.chats", len(read_jsonl(chats)), chats)
+            if phase in params.pipeline.sft:  # a phase may wait for a condition
+                chats = layout.prepared(phase)
+                counted(f"data.{phase}.chats", len(read_jsonl(chats)), chats)
     for chain in params.trained:
         for seed in params.seeds:
             file, log = recipe.log_of(params, seed, chain)
