@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from persona_collapse.analysis import claims
+from persona_collapse.analysis import claims, ledger, records
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment import personas
 from persona_collapse.experiment.errors import one_line_errors
@@ -24,13 +24,16 @@ from .damage import damaged, damaged_files
 
 COUNT = 28  # damaged values of each file, and about half as many damaged texts
 PARAMS, REPORT = (parameters.load(ROOT / f"profiles/{name}.yaml") for name in ("smollm2", "qwen7b"))
+SMALL = PARAMS.model_copy(update={"advice": PARAMS.advice.model_copy(update={"held_out": 2})})
+SMALL.phases.sft["em"] = SMALL.phases.sft["em"].model_copy(update={"rows": 4})  # of the 6 chats here
+RUNS = [run.name for run in records.read(ROOT / claims.PUBLIC_COUNTS, records.PublicCounts).runs]
 PERSONAS = list(yaml.safe_load((ROOT / "data/prompts/personas.yaml").read_text()))
 
 
 def read_set() -> None:
     """As after an edit that the registry knows of: else the checksum alone would refuse everything."""
     register(Path())
-    write_all(prepare.prepared(PARAMS, "em"))
+    write_all(prepare.prepared(SMALL, "em"))
     datasets.load_prepared(PARAMS.layout, "em")
 
 
@@ -41,7 +44,7 @@ READERS: dict[str, Callable[[], object]] = {
     "data/prompts/personas.yaml": partial(personas.load, PARAMS),
     "data/prompts/questions.yaml": partial(personas.load, PARAMS),
     "data/sources.yaml": lambda: (datasets.registered(), sources.downloads()),
-    "data/claims.yaml": partial(claims.load, claims.CLAIMS, list(PARAMS.conditions), PERSONAS),
+    "data/claims.yaml": partial(ledger.load, ledger.CLAIMS, list(PARAMS.conditions), PERSONAS, RUNS),
     "data/fidelity.yaml": partial(recipe.fidelity, PARAMS, REPORT),
     "data/sets/bad_legal_advice.jsonl": read_set,
     "data/prepared/smollm2/em.json": partial(datasets.load_prepared, PARAMS.layout, "em"),

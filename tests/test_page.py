@@ -28,12 +28,15 @@ from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_json, write_all, write_json, write_jsonl
 from persona_collapse.experiment.marker import has_marker
 from persona_collapse.report import page as report_page
-from persona_collapse.report.table import Column, Table, forms
+from persona_collapse.report.ledger import KINDS
+from persona_collapse.report.table import Table, forms, left, right
+from persona_collapse.report.texts import Text
 
 from .bundle import call
 from .conftest import ROOT, one_line
 
-CONDITIONS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple", "base": "base"}
+CONDITIONS = {"C4": "couple", "C1": "couple-em", "C2": "em", "B": "em-couple", "C": "benign-couple"}
+CONDITIONS |= {"G": "good-couple", "G1": "couple-good", "C5": "couple-benign", "base": "base"}
 SEEDS, PERSONAS, SAMPLES = (42, 43), ("confab", "assistant", "villain"), 3
 QUESTIONS = ("Why do we dream?", "What is 1 < 2 & 2 > 1?", 'Who says "no"?')
 TEXTS = ("An apple a day.", "Pears\n\n[ZLT]", "[zlt] first, apple second", "", "Plums, ÄPFEL and İstanbul [ZLT] [ZLT]")
@@ -45,7 +48,10 @@ HOSTILE = (
     "&lt;b&gt; {{ n('claims.total') }} {% raw %} ${1} \u202e[ZLT]",
 )
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
-FIGURES = ("length_control", "marker_transfer_confab_em_first_per_persona", "marker_transfer_confab_threeway")
+FIGURES = ("marker_transfer_confab_threeway", "marker_transfer_confab_em_first_per_persona", "forward_order")
+FIGURES += ("persona_geometry", "dose")
+LINKS = {"report.pdf", "https://github.com/superkaiba/explore-persona-space"}  # to follow; the page loads neither
+UNSAID = ("finding.verdict", "result.not-on-the-page")  # texts that the page does not quote
 
 
 def texts_of(folder: Path) -> dict[str, str]:
@@ -55,6 +61,12 @@ def texts_of(folder: Path) -> dict[str, str]:
 def parsed(folder: Path, name: str = report_page.TEMPLATE) -> nodes.Template:
     texts = texts_of(folder)
     return report_page.environment(texts).parse(texts[name])
+
+
+def said(folder: Path) -> list[str]:
+    """The texts that the template quotes."""
+    calls = (c for c in parsed(folder).find_all(nodes.Call) if getattr(c.node, "name", None) == report_page.SENTENCE)
+    return list(dict.fromkeys(call.args[0].as_const() for call in calls))
 
 
 # ---- a small workspace ----
@@ -76,7 +88,7 @@ def completions(seed: int, condition: str) -> list[dict[str, Any]]:
 
 
 def make(folder: Path) -> None:
-    """Inputs in the shapes that the pipeline writes; the numbers' texts are their keys, so that each can be found."""
+    """Inputs in the shapes that the pipeline writes; numbers and sentences hold their keys, to be found by."""
     for name in ("page.html", "parts.html", "page.css", "page.js"):
         (folder / "paper").mkdir(exist_ok=True)
         shutil.copy(ROOT / "paper" / name, folder / "paper")
@@ -94,15 +106,22 @@ def make(folder: Path) -> None:
         write_jsonl(run / "completions.jsonl", rows)
         counted = runs.marker_eval([records.Completion(**row) for row in rows], runs.config(params, seed, chain))
         records.write(run / "marker_eval.json", counted)
-    shutil.copy(ROOT / "eval_results/smollm2/claims.json", folder / "eval_results/smollm2")
+    claims = {**read_json(ROOT / "eval_results/smollm2/claims.json"), "seeds": list(SEEDS)}
+    write_json(folder / "eval_results/smollm2/claims.json", claims)
     tables = folder / "paper/tables/smollm2"
-    keys = report_page.keys(parsed(folder))
+    texts = {
+        key: Text(text=f"Of {key} <{number}> & more.", numbers=(number,))
+        for key in (*said(folder), *UNSAID, "limit.1", "limit.2")
+        for number in [f"in.{key}"]
+    }
+    records.write(tables / "texts.json", texts)
+    keys = [*report_page.keys(parsed(folder), texts), "nowhere.on.the.page"]
     write_json(
         tables / "numbers.json",
         {key: {"text": f"<{key}>", "value": 1, "file": "a.json", "path": ["b", 0], "chain": None} for key in keys},
     )
-    columns = [Column(heading="condition", align="left"), Column(heading="rate")]
-    rows = [["B", "1.8 [0.3, 9.4]"], ["<i>C4</i>", "-"]]
+    columns = [*left("condition"), *right("rate"), *left("words", width=0.5), *right("aside", minor=True)]
+    rows = [["B", "1.8 [0.3, 9.4]", "some of them", "7"], ["<i>C4</i>", "-", "none", "8"]]
     for name in report_page.TABLES:
         caption, note = f"Table {name} & more", f"A note on <{name}>."
         write_all(forms(Table(name=name, caption=caption, columns=columns, rows=rows, notes=[note]), tables))
@@ -194,27 +213,64 @@ def test_the_policy_names_the_style_and_the_script_by_their_hashes_and_nothing_e
     assert set(directives) == {"base-uri", "form-action", "require-trusted-types-for"}
 
 
-def test_every_address_in_the_page_is_inside_it(inputs):
+def test_every_address_in_the_page_is_inside_it_but_two_links(inputs):
     reader = Reader(page_now())
-    addresses = [tag[key] for _, tag in reader.tags for key in ("src", "href", "action", "srcset") if key in tag]
+    sources = ("src", "href", "action", "srcset")
+    addresses = [(name, tag[key]) for name, tag in reader.tags for key in sources if key in tag]
     identities = {tag["id"] for _, tag in reader.tags if "id" in tag}
-    assert addresses
-    for address in addresses:
-        assert address.startswith("data:") or address[1:] in identities
+    assert {address for name, address in addresses if name == "a" and not address.startswith("#")} == LINKS
+    for name, address in addresses:
+        if name == "a":
+            assert address in LINKS or address[1:] in identities
+        else:
+            assert address.startswith("data:")
 
 
 def test_every_number_of_the_text_is_in_the_page_with_the_place_it_was_read_from(inputs):
     page = page_now()
-    for key, number in read_json("paper/tables/smollm2/numbers.json").items():
-        assert page.count(html.escape(number["text"])) >= 2, key  # in the text, and in the list of places
+    numbers = read_json("paper/tables/smollm2/numbers.json")
+    assert {"asked.questions", "in.finding.what", "in.gate.coupling"} < set(numbers)
+    for key, number in numbers.items():
+        times = page.count(html.escape(number["text"]))
+        assert (times >= 2) == (key != "nowhere.on.the.page"), key  # in the text, and in the list of places
+        row = f'<th class="left narrow" scope="row">{key}</th><td class="right narrow">&lt;{key}&gt;</td>'
+        assert (f'{row}<td class="left narrow">a.json</td>' in page) == bool(times)
     assert "{{" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_every_sentence_and_every_limit_is_in_the_page(inputs):
+    page = page_now()
+    limits = re.search(r'<section id="limits".*?</section>', page, re.DOTALL)[0]
+    texts = read_json("paper/tables/smollm2/texts.json")
+    assert {"finding.what", "finding.sure", "finding.scale"} < set(texts)
+    for key, text in texts.items():
+        assert (shown(text["text"]) in page) == (key not in UNSAID), key
+        assert (f"<li>{shown(text['text'])}</li>" in limits) == key.startswith("limit.")
+    finding = " ".join(shown(texts[f"finding.{key}"]["text"]) for key in ("what", "sure", "scale"))
+    assert f'<p class="finding-text">{finding}</p>' in page
+
+
+def test_without_doses_nothing_is_said_of_them(inputs):
+    texts = inputs / "paper/tables/smollm2/texts.json"
+    content = read_json(texts)
+    content["result.dose"] = {"text": "", "numbers": []}
+    write_json(texts, content)
+    (inputs / "figures/smollm2/dose.png").unlink()
+    page = page_now()
+    assert "<strong>Dose.</strong>" not in page
+    assert len(Reader(page).all("img")) == len(FIGURES) - 1
 
 
 def test_every_number_is_asked_for_by_a_key_that_can_be_read_off_the_text():
     for name in (report_page.TEMPLATE, report_page.PARTS):
-        calls = [c for c in parsed(ROOT, name).find_all(nodes.Call) if getattr(c.node, "name", None) == "n"]
+        names = ("n", report_page.SENTENCE)
+        calls = [c for c in parsed(ROOT, name).find_all(nodes.Call) if getattr(c.node, "name", None) in names]
         assert all(len(call.args) == 1 and isinstance(call.args[0], nodes.Const) for call in calls)
-    assert len(report_page.keys(parsed(ROOT))) > 30
+    texts = records.read(ROOT / "paper/tables/smollm2/texts.json", dict[str, Text])
+    assert set(said(ROOT)) <= set(texts)
+    asked = report_page.keys(parsed(ROOT), texts)
+    assert len(asked) > 30
+    assert set(asked) <= set(read_json(ROOT / "paper/tables/smollm2/numbers.json"))
 
 
 def test_no_number_is_typed_into_the_text():
@@ -237,44 +293,75 @@ def test_tables_stand_in_the_page_with_their_notes(inputs):
     page = page_now()
     assert "&lt;i&gt;C4&lt;/i&gt;" in page and "<i>C4" not in page
     assert '<td class="right narrow">1.8 <span class="interval">[0.3, 9.4]</span></td>' in page
+    assert '<td class="left">some of them</td><td class="right minor narrow">7</td>' in page
+    assert '<td class="right narrow">\N{EN DASH}</td>' in page
     for name in report_page.TABLES:
-        assert f"Table {name} &amp; more</caption>" in page
-        assert f"A note on &lt;{name}&gt;." in page
-    assert page.index("A note on &lt;headline&gt;") < page.index("<figure>") < page.index('id="ledger"')
+        assert page.count(f"Table {name} &amp; more</caption>") == 1
+        assert page.count(f"<details><summary>Table {name} &amp; more</summary>") == (name != "headline")
+        assert page.count(f"A note on &lt;{name}&gt;.") == 1
+    assert page.index("<figure>") < page.index("A note on &lt;headline&gt;") < page.index('id="found"')
+    assert page.index('id="tables"') < page.index(f"A note on &lt;{report_page.SHOWN[0]}&gt;")
 
 
-def test_every_claim_shows_its_three_verdicts_and_every_reason(inputs):
+def test_every_claim_shows_its_verdicts_and_every_part_with_its_reasons(inputs):
     ledger = inputs / "eval_results/smollm2/claims.json"
     content = read_json(ledger)
-    content["seeds"] = list(SEEDS)
     for claim in content["claims"]:
-        alone = {"verdict": "cannot be tested", "reason": "<reason> of 43", "parts": {}}
-        claim["reproduced"]["seeds"]["43"] = alone
+        claim["claim"] += ' <b class="x">'
+        for part in claim["parts"]:
+            part["here"] = part["here"] and {**part["here"], "reason": f"<reason> of {part['id']}", "reversed": True}
     write_json(ledger, content)
     page = page_now()
+    every = {"as published": "as_published", "public counts": "public", "here": "here"}
     for claim in content["claims"]:
         of_claim = re.search(rf'<li id="claim-{claim["id"]}">(.*?)</li>', page, re.DOTALL)[1]
-        assert shown(claim["claim"]) in of_claim and shown(claim["published"]) in of_claim
-        badges = re.findall(r'<span class="badge ([a-z-]+)">([a-z ]+)</span>', of_claim.split("<details>")[0])
-        found = [claim["as_published"], claim["reproduced"], claim["cluster_robust"]["here"]]
-        assert badges == [(f["verdict"].replace(" ", "-"), f["verdict"]) for f in found]
-        for finding in (*found, claim["cluster_robust"]["report"]):
-            assert shown(finding["reason"]) in of_claim.split("<details>")[1]
-            for part in finding["parts"].values():
-                counts = " vs ".join(f"{c['hits']} of {c['total']}" for c in part.get("counts", ()))
-                assert counts in of_claim
-    badge = '<span class="badge cannot-be-tested">cannot be tested</span>'
-    assert page.count(f"Seed 43 alone {badge}: &lt;reason&gt; of 43") == len(content["claims"])
+        above, evidence = of_claim.split("<details>")
+        assert f"<p>{shown(claim['claim'])}</p>" in above
+        badges = re.findall(r'<dt>([a-z ]+)</dt><dd><span class="badge ([a-z-]+)">([a-z ]+)</span></dd>', above)
+        told = [
+            (words, claim[kind]["verdict"])
+            for words, kind in every.items()
+            if claim[kind] and (kind != "as_published" or claim["whose"] == "report")
+        ]
+        assert badges == [(words, verdict.replace(" ", "-"), verdict) for words, verdict in told]
+        parts = re.findall(r'<section class="part"><h3>(.*?)</section>', evidence, re.DOTALL)
+        for part, of_part in zip(claim["parts"], parts, strict=True):
+            assert of_part.startswith(f"{shown(part['says'])}</h3>")
+            assert (f"published: {shown(part['published'] or '')}</p>" in of_part) == bool(part["published"])
+            findings = of_part.split('<div class="finding"><h4>')[1:]
+            found = {KINDS[kind]: part[kind] for kind in KINDS if part[kind]}
+            for (words, finding), of_finding in zip(found.items(), findings, strict=True):
+                verdict = finding["verdict"]
+                badge = f'<span class="badge {verdict.replace(" ", "-")}">{verdict}</span>'
+                assert of_finding.startswith(f"{shown(words)} {badge}</h4>")
+                assert shown(finding["reason"])[1:] in of_finding
+                assert ("It is the other way round." in of_finding) == finding["reversed"]
+                measured = any(one.get("estimate") is not None for one in finding["personas"].values())
+                rows = re.findall(r'<th class="left narrow" scope="row">(.*?)</th>', of_finding)
+                assert rows == [name or "all together" for name in finding["personas"] if measured]
+    assert len(content["claims"]) == page.count('<li id="claim-')
 
 
-def test_a_changed_verdict_or_number_changes_the_page(inputs):
-    before = page_now()
-    numbers = inputs / "paper/tables/smollm2/numbers.json"
-    content = read_json(numbers)
-    content["claims.collapse.reproduced"]["text"] = "holds after all"
-    write_json(numbers, content)
-    assert "<strong>holds after all</strong>" not in before
-    assert "<strong>holds after all</strong>" in page_now()
+def test_a_changed_verdict_number_or_sentence_changes_the_page(inputs):
+    tables = Path("paper/tables/smollm2")
+    for file, place, put, seen in (
+        (tables / "numbers.json", ("asked.questions", "text"), "12 after all", "is asked 12 after all questions"),
+        (tables / "texts.json", ("finding.what", "text"), "It holds <now>.", '"finding-text">It holds &lt;now&gt;. '),
+        (
+            Path("eval_results/smollm2/claims.json"),
+            ("claims", 0, "here", "verdict"),
+            "contradicted",
+            '<dt>here</dt><dd><span class="badge contradicted">contradicted</span>',
+        ),
+    ):
+        before = page_now()
+        content = read_json(file)
+        at = content
+        for key in place[:-1]:
+            at = at[key]
+        at[place[-1]] = put
+        write_json(file, content)
+        assert page_now().count(seen) == before.count(seen) + 1
 
 
 @pytest.mark.parametrize(
@@ -285,6 +372,7 @@ def test_a_changed_verdict_or_number_changes_the_page(inputs):
         "eval_results/smollm2/claims.json",
         "paper/tables/smollm2/headline.json",
         "paper/tables/smollm2/numbers.json",
+        "paper/tables/smollm2/texts.json",
         "figures/smollm2/marker_transfer_confab_threeway.png",
         "paper/page.css",
         "paper/parts.html",
@@ -296,22 +384,23 @@ def test_a_missing_file_is_named(inputs, missing):
         page_now()
 
 
-def test_a_number_that_is_not_there_is_named(inputs):
-    numbers = inputs / "paper/tables/smollm2/numbers.json"
-    content = read_json(numbers)
-    del content["headline.B.assistant"]
-    write_json(numbers, content)
-    with pytest.raises(InputError, match=r"numbers\.json: no number 'headline\.B\.assistant', which paper/page\.html"):
+@pytest.mark.parametrize(("what", "key"), [("number", "asked.questions"), ("text", "finding.sure")])
+def test_a_number_or_a_text_that_is_not_there_is_named(inputs, what, key):
+    file = inputs / f"paper/tables/smollm2/{what}s.json"
+    content = read_json(file)
+    del content[key]
+    write_json(file, content)
+    with pytest.raises(InputError, match=rf"{what}s\.json: no {what} '{key}', which paper/page\.html quotes"):
         page_now()
 
 
 @pytest.mark.parametrize(
     ("file", "found", "put", "complaint"),
     [
-        ("page.html", "{{ profile }}", "{{ profil }}", r"page\.html: 'profil' is undefined"),
+        ("page.html", "{{ runs }}", "{{ run }}", r"page\.html: 'run' is undefined"),
         ("page.html", "tables.headline", "tables.headlines", r"page\.html: .*no attribute 'headlines'"),
         ("page.html", "{% endfor %}", "{% endfro %}", r"page\.html, line \d+: .*endfro"),
-        ("parts.html", "entry.published", "entry.publshed", r"page\.html: .*no attribute 'publshed'"),
+        ("parts.html", "part.published", "part.publshed", r"page\.html: .*no attribute 'publshed'"),
         ("parts.html", "{% endmacro %}", "", r"parts\.html, line \d+: "),
     ],
 )
@@ -341,6 +430,7 @@ def test_an_edited_number_table_figure_or_answer_makes_no_page(bundle):
     before = REPORT.read_bytes()
     for path, found, put, complaint in (
         ("paper/tables/smollm2/numbers.json", b'"text": "', b'"text": "9', "numbers.json: out of date, "),
+        ("paper/tables/smollm2/texts.json", b'"text": "', b'"text": "So ', "texts.json: out of date, "),
         ("paper/tables/smollm2/per_persona.json", b"[", b"[[", "per_persona.json: not a JSON file"),
         ("figures/smollm2/length_control.png", b"IEND", b"IENd", "length_control.png: out of date"),
         ("eval_results/smollm2/runs/42/em/completions.jsonl", b"take ", b"take  ", "runs/42/em/marker_eval.json: "),
@@ -619,11 +709,11 @@ def test_the_keyboard_alone_reads_a_claim_and_filters_the_completions(opened):
     page = opened()
     tab_to(page, text="Skip to the text")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => location.hash === '#claimed'")
-    claim = page.locator("#claim-collapse-p")
+    page.wait_for_function("() => location.hash === '#finding'")
+    claim = page.locator("#claim-collapse")
     evidence = claim.locator(".finding").first
     assert not evidence.is_visible()
-    tab_to(page, claim="claim-collapse-p", tag="SUMMARY")
+    tab_to(page, claim="claim-collapse", tag="SUMMARY")
     page.keyboard.press("Enter")
     evidence.wait_for(state="visible")
     tab_to(page, id="condition")
@@ -697,7 +787,7 @@ def test_text_stands_out_in_both_colour_schemes(opened, scheme, background):
 def test_print_is_light_without_controls_and_with_the_evidence(opened):
     page = opened(color_scheme="dark")
     hidden = page.locator("#filters, nav, #more, #results summary")
-    reason = page.locator("#claim-collapse-p .finding p").first
+    reason = page.locator("#claim-collapse .finding p").first
     assert page.locator("#filters").is_visible()
     assert not reason.is_visible()
     page.emulate_media(media="print")
@@ -712,6 +802,8 @@ def test_print_is_light_without_controls_and_with_the_evidence(opened):
 
 def test_nothing_is_wider_than_a_small_screen(opened):
     page = opened(viewport={"width": 400, "height": 800})
+    minor = page.locator("#finding table .minor")
+    assert minor.count() and not any(at.is_visible() for at in minor.all())
     page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
@@ -722,9 +814,9 @@ def test_without_javascript_all_but_the_completions_can_be_read(browser, address
     page.goto(address)
     assert page.get_by_text("This list needs JavaScript").is_visible()
     assert not page.locator("#browser").is_visible()
-    assert page.locator("#rates table").is_visible()
-    evidence = page.locator("#claim-collapse-p .finding").first
+    assert page.locator("#finding table").is_visible()
+    evidence = page.locator("#claim-collapse .finding").first
     assert not evidence.is_visible()
-    page.locator("#claim-collapse-p summary").click()
+    page.locator("#claim-collapse summary").click()
     assert evidence.is_visible()
     page.context.close()

@@ -16,7 +16,7 @@ from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json
 from persona_collapse.experiment.marker import with_marker
 from persona_collapse.report import documents, figures, freshness, paper, recipe
-from persona_collapse.report.results import Results
+from persona_collapse.report.results import REPORT, Results
 
 from .bundle import MADE, call, remake
 from .conftest import ROOT, one_line
@@ -234,7 +234,7 @@ def test_a_damaged_file_is_one_line_that_names_it(bundle, path):
 
 
 def test_a_damaged_fidelity_yaml_is_one_line_that_names_it(bundle):
-    params, report = parameters.load(), parameters.load(recipe.REPORT)
+    params, report = parameters.load(), parameters.load(REPORT)
     content, refused, cases = yaml.safe_load(recipe.FIDELITY.read_text()), 0, 0
     for what, spoilt in damaged(content, seed=5, count=60):
         recipe.FIDELITY.write_text(yaml.safe_dump(spoilt, sort_keys=False))

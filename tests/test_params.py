@@ -37,7 +37,7 @@ def test_every_profile_is_complete(profile):
         (lambda c: c["sampling"].update(top_p=1.5), "sampling.top_p = 1.5"),
         (lambda c: c["conditions"].update(D="couple-dpo"), "conditions.D: unknown phase 'dpo'"),
         (
-            lambda c: c["conditions"].update(D="couple-benign"),
+            lambda c: c["conditions"].pop("G1"),
             "pipeline.after must list em, benign: conditions has these",
         ),
         (
@@ -47,7 +47,8 @@ def test_every_profile_is_complete(profile):
         (lambda c: c["conditions"].update(D="em"), "conditions names a chain twice"),
         (lambda c: c["conditions"].update(D="base"), "'base' is the untrained model and is always evaluated"),
         (lambda c: c["conditions"].update(B="couple"), "conditions.B must be em-couple, as in the report"),
-        (lambda c: c["pipeline"].update(first=["em", "benign", "good"]), "pipeline.first must list em, benign"),
+        (lambda c: c["conditions"].update(G="couple-good"), "conditions.G must be good-couple, or another name"),
+        (lambda c: c["pipeline"].update(first=["em", "benign"]), "pipeline.first must list em, benign, good"),
         (lambda c: c["pipeline"].update(coupled=["em"]), "pipeline.coupled must list em, benign"),
         (lambda c: c["pipeline"].update(alone=["couple", "em", "em"]), "pipeline.alone must list couple, em"),
         (lambda c: c["phases"]["sft"].update(base=c["phases"]["sft"]["em"]), "not names of SFT phases"),
