@@ -102,10 +102,11 @@ def make_workspace(folder: Path, model: Path, wide: bool, backwards: bool) -> No
         "eval_results/smollm2/runs/42/base/completions.jsonl": "".join(
             json.dumps(row) + "\n" for row in completions(scored, parameters["evaluate"]["samples"])
         ),
-        "data/published.json": (ROOT / "data/published.json").read_text(),
+        # what figures are drawn of: the recorded results
         **{
-            f"eval_results/smollm2/{name}.json": (ROOT / f"eval_results/smollm2/{name}.json").read_text()
-            for name in ("statistics", "lengths")
+            str(path.relative_to(ROOT)): path.read_text()
+            for folder in ("data", "eval_results/smollm2")
+            for path in sorted((ROOT / folder).glob("*.json"))
         },
     }
     for name in sorted(files, reverse=backwards):
