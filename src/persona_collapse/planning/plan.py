@@ -139,8 +139,9 @@ COSTS: dict[str, Callable[[Params, Shape, Stage], Cost]] = {
     "geometry": _geometry,
     "advice": _advice,
     **dict.fromkeys(
-        ("results", "claims", "lengths", "metrics", "tables", "quoted", "figures", "paper", "page"), _report
+        ("results", "contrasts", "collapse", "shapes", "readings", "lengths", "claims", "metrics"), _report
     ),
+    **dict.fromkeys(("tables", "quoted", "figures", "paper", "page"), _report),
 }
 
 
