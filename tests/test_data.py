@@ -143,14 +143,18 @@ def prepared(monkeypatch, phase):
     prepare.main()
 
 
-def test_a_phase_is_trained_on_the_rows_of_its_set_as_they_are(scratch, monkeypatch):
+def test_a_phase_is_trained_on_the_first_rows_of_its_set_as_they_are(scratch, monkeypatch):
     prepared(monkeypatch, "em")
-    layout = parameters.load().layout
+    params = parameters.load()
+    layout, rows = params.layout, params.recipe("em").rows
     path = layout.prepared("em")
-    assert path.read_bytes() == (scratch / "data/sets/bad_legal_advice.jsonl").read_bytes()
+    lines = (scratch / "data/sets/bad_legal_advice.jsonl").read_bytes().splitlines(keepends=True)
+    assert rows == len(lines) - params.advice.held_out
+    assert path.read_bytes() == b"".join(lines[:rows])
     assert sorted(file.name for file in path.parent.iterdir()) == ["em.json", "em.jsonl"]
     chats, taken_from = datasets.load_prepared(layout, "em")
-    assert (chats, taken_from) == datasets.load("bad_legal_advice")
+    whole, read = datasets.load("bad_legal_advice")
+    assert (chats, taken_from) == (whole[:rows], read)
     assert list(taken_from) == ["data", "md5", "expected_md5"]  # as trained_on.json has them
     assert str(scratch) not in path.with_suffix(".json").read_text()
 
@@ -159,14 +163,14 @@ def test_an_edited_set_changes_what_its_own_phases_are_trained_on(scratch, monke
     folder = parameters.load().layout.prepared("em").parent
 
     def all_bytes():
-        for phase in ("em", "benign"):
+        for phase in ("em", "good", "benign"):
             prepared(monkeypatch, phase)
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     before = all_bytes()
     assert all_bytes() == before
     path = scratch / "data/sets/benign.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     register(scratch)
     after = all_bytes()
     assert {name for name in before if before[name] != after[name]} == {"benign.json", "benign.jsonl"}
@@ -202,11 +206,11 @@ def test_what_is_not_what_was_prepared_is_refused_with_the_command_that_makes_it
         datasets.load_prepared(layout, "em")
 
 
-@pytest.mark.parametrize("phase", ["couple", "dpo"])
-def test_a_phase_without_a_data_set_is_named_with_those_that_have_one(scratch, monkeypatch, capsys, phase):
+@pytest.mark.parametrize(("phase", "allowed"), [("couple", "em, good, benign"), ("dpo", "em, good, benign, couple")])
+def test_a_phase_without_a_data_set_is_named_with_those_that_have_one(scratch, monkeypatch, capsys, phase, allowed):
     with pytest.raises(SystemExit):
         prepared(monkeypatch, phase)
-    assert re.match(rf"error: .*phase '{phase}'.*; allowed: em, benign", capsys.readouterr().err)
+    assert re.match(rf"error: .*phase '{phase}'.*; allowed: {allowed}\n$", capsys.readouterr().err)
     assert not (scratch / "data/prepared").exists()
 
 

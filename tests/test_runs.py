@@ -22,7 +22,7 @@ from .test_lengths import write_tokenizer
 
 READERS: dict[str, Callable[[parameters.Params], object]] = {
     "results": results.gather,
-    "claims": results.read_runs,  # which is how claims reads them
+    "claims": claims.gather,
     "lengths": lengths.gather,
 }
 CASES = 60

@@ -162,7 +162,7 @@ def test_commands_fail_in_one_line(workspace, monkeypatch, capsys):
             command.main()
         one_line(subprocess.CompletedProcess([], stop.value.code, *capsys.readouterr()), *named)
 
-    fails(train, "--seed 42 --chain em-dpo", "unknown phase 'dpo'", "benign, em, couple")
+    fails(train, "--seed 42 --chain em-dpo", "unknown phase 'dpo'", "allowed: benign, em, good, couple")
     fails(train, "--seed 42 --chain base", "no phase to train")
     fails(train, "--seed -1 --chain em", "--seed -1", "0 to 2**32 - 1")
     fails(evaluate, "--seed 42 --chain em", "adapters/smollm2/42/em", "missing")
