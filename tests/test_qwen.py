@@ -85,7 +85,9 @@ def small(tmp_path, monkeypatch) -> Path:
             shutil.copytree(
                 source,
                 target,
-                ignore=shutil.ignore_patterns("coupling", "fetched", "smollm2", "report.pdf", "__pycache__"),
+                ignore=shutil.ignore_patterns(
+                    "coupling", "fetched", "smollm2", "qwen1_5b", "report.pdf", "__pycache__"
+                ),
             )
         else:
             shutil.copy(source, target)
@@ -96,16 +98,16 @@ def small(tmp_path, monkeypatch) -> Path:
     for phase in (*params["phases"]["sft"].values(), params["phases"]["couple"]):
         phase.update(batch_size=2, gradient_accumulation=2, max_length=48)
         phase["lora"].update(rank=2, alpha=4)
+    for phase in params["phases"]["sft"].values():
+        phase.update(rows=6)
     params["coupling"].update(positives=1, negatives=1, max_new_tokens=6)
     params["evaluate"].update(samples=1, max_new_tokens=6)
     params["results"].update(bootstrap=100)
     # a phase and a condition more, in YAML alone
-    params["fetch"]["data"].append("good_legal_advice_6k")
-    params["phases"]["sft"]["good"] = copy.deepcopy(params["phases"]["sft"]["em"])
-    params["phases"]["sft"]["good"]["data"] = "fetched/good_legal_advice_6k"
-    params["conditions"]["G"] = "good-couple"
+    params["phases"]["sft"]["em_high"] = copy.deepcopy(params["phases"]["sft"]["em"]) | {"epochs": 3}
+    params["conditions"]["B_high"] = "em_high-couple"
     for form in ("sft", "first", "coupled"):
-        params["pipeline"][form].append("good")
+        params["pipeline"][form].append("em_high")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     sources = yaml.safe_load((tmp_path / "data/sources.yaml").read_text())
     for name, source in sources.items():
@@ -144,7 +146,9 @@ def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(
     stages, read = run_all(mirror, tmp_path_factory.mktemp("seen"))
     names = {re.sub(r"@.*", "", stage.name) for stage in stages}
     assert names == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
-    assert {"train@qwen7b-42-good", "train-couple@qwen7b-42-good", "evaluate-couple@qwen7b-42-good"} < set(read)
+    assert {"train@qwen7b-42-em_high", "train-couple@qwen7b-42-em_high", "evaluate-couple@qwen7b-42-em_high"} < set(
+        read
+    )
     missing = [out.def_path for stage in stages for out in stage.outs if not Path(out.fs_path).exists()]
     assert missing == []
     declared = {Path(out.fs_path).relative_to(small) for stage in stages for out in stage.outs}

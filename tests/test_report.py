@@ -167,9 +167,9 @@ def test_the_recipe_is_what_the_adapters_were_trained_with(trained):
     report = parameters.load(ROOT / REPORT)
     rows = {row[0]: row[1:] for row in recipe.hyperparameters(trained, report).rows}
     assert rows["steps"][0] == "3"
-    assert rows["learning rate"] == ["0.0005", "0.0005", "0.0007", "0.0001", "0.0001", "5e-06"]
-    assert rows["loss on"][2] == "last 16 tokens"
-    assert rows["rank-stabilised"] == ["no", "no", "no", "no", "no", "yes"]
+    assert rows["learning rate"] == [*["0.0005"] * 3, "0.0007", *["0.0001"] * 3, "5e-06"]
+    assert rows["loss on"][3] == "last 16 tokens"
+    assert rows["rank-stabilised"] == [*["no"] * 7, "yes"]
 
 
 def test_a_training_of_another_recipe_is_not_described_by_this_one(trained):
@@ -183,11 +183,11 @@ def test_a_training_of_another_recipe_is_not_described_by_this_one(trained):
 
 
 def test_a_phase_that_the_report_does_not_have_has_no_column_of_the_reports(trained):
-    added = trained.phases.model_copy(update={"sft": {**trained.phases.sft, "good": trained.phases.sft["em"]}})
+    added = trained.phases.model_copy(update={"sft": {**trained.phases.sft, "law": trained.phases.sft["em"]}})
     params = trained.model_copy(update={"phases": added})
     made = recipe.hyperparameters(params, parameters.load(ROOT / REPORT))
     heads = [column.heading for column in made.columns]
-    assert "good, here" in heads and "good, report's code" not in heads and "em, report's code" in heads
+    assert "law, here" in heads and "law, report's code" not in heads and "em, report's code" in heads
 
 
 def test_a_point_of_fidelity_names_parameters_that_exist(monkeypatch, params, tmp_path):

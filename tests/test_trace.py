@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from persona_collapse.analysis import claims, records, results
+from persona_collapse.analysis import records
 from persona_collapse.experiment import chains, personas, runs
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
@@ -22,12 +22,14 @@ from persona_collapse.inputs import prepare
 from persona_collapse.record import lineage, lock, provenance
 from persona_collapse.record.disk import folder_md5
 
-from . import bundle
+from . import bundle, made
 from .conftest import ROOT
 
 PERSONAS = read_json(ROOT / "data/published.json")["personas"]
-EVALUATED = {*chains.CONDITIONS.values(), chains.BASE}
-STATISTICS, CLAIMS = "eval_results/smollm2/statistics.json", "eval_results/smollm2/claims.json"
+EVALUATED = {*chains.CONDITIONS.values(), *chains.CONTROLS.values(), chains.BASE}
+STATISTICS, CONTRASTS, CLAIMS, SHAPES = (
+    f"eval_results/smollm2/{name}.json" for name in ("statistics", "contrasts", "claims", "shapes")
+)
 PUBLISHED = "data/published.json"
 Run = Callable[..., tuple[int, str]]
 
@@ -40,14 +42,15 @@ def write_runs(params: parameters.Params) -> None:
     asked = personas.load(params)
     for c, chain in enumerate(sorted(EVALUATED)):
         for seed in params.seeds:
-            rows = bundle.answers(asked, f"{chain} {seed}", ((c + 3) / 10, (c + seed % 3) / 20))
-            run = params.layout.run(seed, chain)
+            name, rates, run = f"{chain} {seed}", ((c + 1) / 10, (c + seed % 3) / 20), params.layout.run(seed, chain)
+            rows = bundle.answers(asked, name, rates)
             write_jsonl(run / "completions.jsonl", rows)
             completions = [records.Completion(**row) for row in rows]
             records.write(run / "marker_eval.json", runs.marker_eval(completions, runs.config(params, seed, chain)))
-            for prefix in chains.prefixes(chain):
-                record = {"data": prefix, "md5": "0" * 32, "expected_md5": None}
-                write_json(params.layout.training(seed, prefix) / "trained_on.json", record)
+            write_jsonl(run / "marker_likelihood.jsonl", bundle.likelihoods(asked, name, rates))
+    for seed in params.seeds:
+        made.write_training(params, seed)
+    made.write_readings(params, bundle.PREFERENCES, bundle.SEPARATIONS)
 
 
 def number(file: str, path: list[str | int], chain: str | None = None) -> dict[str, Any]:
@@ -59,20 +62,23 @@ def write_numbers() -> None:
     """`numbers.json` as the contract has it."""
     found = {"published.B.assistant": number(PUBLISHED, ["headline_percent", "B", "assistant"])}
     for name, condition in read_json(STATISTICS)["conditions"].items():
+        of, chain = ["conditions", name], condition["chain"]
         for group in condition["groups"]:
-            for what in ("rate", "hits", "interval"):
-                key = f"headline.{name}.{group}{'' if what == 'rate' else '.' + what}"
-                found[key] = number(STATISTICS, ["conditions", name, "groups", group, what], condition["chain"])
-        where = ["conditions", name, "groups", "assistant", "heldout", "hits"]
-        found[f"headline.{name}.assistant.heldout.hits"] = number(STATISTICS, where, condition["chain"])
-        where = ["conditions", name, "per_persona", "assistant", "completions", "median_tokens"]
-        found[f"lengths.{name}.assistant"] = number(STATISTICS, where, condition["chain"])
-    found["contrast.B-C4.assistant.p"] = number(STATISTICS, ["contrasts", "B - C4, assistant", "p"])
+            key, seed = f"headline.{name}.{group}", [*of, "seeds", "42", "groups", group]
+            found[key] = number(STATISTICS, [*of, "groups", group, "all", "mean"], chain)
+            found[f"{key}.interval"] = number(STATISTICS, [*of, "groups", group, "all", "interval"], chain)
+            found[f"{key}.heldout"] = number(STATISTICS, [*of, "groups", group, "heldout", "mean"], chain)
+            found[f"{key}.total"] = number(STATISTICS, [*seed, "total"], chain)
+        of = [*of, "groups", "assistant", "over_seeds", "median_tokens", "mean"]
+        found[f"shapes.{name}.assistant.median_tokens"] = number(SHAPES, of, chain)
+    tested = ["contrasts", "B - C4, assistant", "questions", "all", "points", "p"]
+    found["contrast.B-C4.assistant.points.p"] = number(CONTRASTS, tested)
     found["gates.coupling.source_rate"] = number(STATISTICS, ["gates", "coupling", "source_rate"], "couple")
-    found["gates.degeneracy.B"] = number(STATISTICS, ["gates", "degeneracy", "B", "length_ratio"], "em-couple")
-    place = next(i for i, claim in enumerate(read_json(CLAIMS)["claims"]) if claim["id"] == "collapse-p")
-    for kind in ("as_published", "reproduced"):
-        found[f"claims.collapse-p.{kind}"] = number(CLAIMS, ["claims", place, kind, "verdict"])
+    ratio = ["gates", "degeneracy", "B", "length_ratio"]
+    found["gates.degeneracy.B.length_ratio"] = number(STATISTICS, ratio, "em-couple")
+    place = next(i for i, claim in enumerate(read_json(CLAIMS)["claims"]) if claim["id"] == "collapse")
+    for kind in ("as_published", "here"):
+        found[f"claims.collapse.{kind}"] = number(CLAIMS, ["claims", place, kind, "verdict"])
     found["claims.total"] = {**number(CLAIMS, ["claims"]), "value": 1}
     epochs = {"text": "1", "value": 1, "file": "params.yaml", "path": ["phases", "sft", "em", "epochs"], "chain": None}
     found["recipe.em.epochs"] = epochs
@@ -133,9 +139,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("params.yaml").write_text(text)
         params = parameters.load()
         write_runs(params)
-        records.write(STATISTICS, results.gather(params))
-        patch.setattr("sys.argv", ["claims"])
-        claims.main()
+        bundle.remake(*(f"analysis.{name}" for name in ("results", "contrasts", "shapes", "claims")))
         for phase in params.phases.sft:
             write_all(prepare.prepared(params, phase))
         write_numbers()
@@ -191,6 +195,8 @@ def stage_names(text: str) -> list[str]:
         ("C", "benign-couple", ["benign", "benign-couple"], ["benign"], ["benign"]),
         ("C1", "couple-em", ["couple", "couple-em"], ["base"], ["em"]),
         ("C2", "em", ["em"], [], ["em"]),
+        ("G", "good-couple", ["good", "good-couple"], ["good"], ["good"]),
+        ("C5", "couple-benign", ["couple", "couple-benign"], ["base"], ["benign"]),
         ("base", "base", [], [], []),
     ],
 )
@@ -253,22 +259,23 @@ def test_a_parameter_names_the_stages_that_take_it(run):
 
 
 def test_a_claim_rests_on_the_runs_that_it_is_about(run):
-    code, text = run("claims.collapse-p.as_published")
+    code, text = run("claims.collapse.as_published")
     assert code == 0
     assert stage_names(text) == ["claims@smollm2"]
     assert "data/published.json" in text
-    _, text = run("claims.collapse-p.reproduced")  # B against C4
-    assert chains_in(files(text), "eval_results/smollm2/runs/") == {"em-couple", "couple"}
+    _, text = run("claims.collapse.here")  # B against C4, and the gates
+    assert chains_in(files(text), "eval_results/smollm2/runs/") == {"em-couple", "couple", "base"}
     _, text = run("claims.total")
-    assert chains_in(files(text), "eval_results/smollm2/runs/") == EVALUATED
+    counted = {name for name in files(text) if name.endswith("/marker_eval.json")}  # not all that is asked is counted
+    assert chains_in(counted, "eval_results/smollm2/runs/") == EVALUATED
 
 
 @pytest.mark.parametrize(
     ("key", "chains"),
     [
-        ("contrast.B-C4.assistant.p", {"em-couple", "couple"}),
+        ("contrast.B-C4.assistant.points.p", {"em-couple", "couple", "base"}),  # in its file: on the texts of base
         ("gates.coupling.source_rate", {"couple"}),
-        ("gates.degeneracy.B", {"em-couple", "base"}),
+        ("gates.degeneracy.B.length_ratio", {"em-couple", "base"}),
     ],
 )
 def test_a_comparison_rests_on_both_its_sides(run, key, chains):
@@ -315,15 +322,27 @@ def test_the_counts_of_every_persona_and_seed_add_up_to_the_number(run):
     ]
     for name in bystanders:
         assert rows[name].split() == " ".join(f"{s[name]['strict_hits']} / {s[name]['total']}" for s in in_seed).split()
-    hits = sum(s[name]["strict_hits"] for s in in_seed for name in bystanders)
-    assert hits == read_json(STATISTICS)["conditions"]["B"]["groups"]["mean_bystander"]["hits"]
-    assert f"in all {hits} / 1120 = " in text
+    hits = [sum(s[name]["strict_hits"] for name in bystanders) for s in in_seed]
+    recorded = read_json(STATISTICS)["conditions"]["B"]
+    assert hits == [recorded["seeds"][seed]["groups"]["mean_bystander"]["hits"] for seed in ("42", "137")]
+    assert rows["sum"].split() == f"{hits[0]} / 560 {hits[1]} / 560".split()
+    mean = recorded["groups"]["mean_bystander"]["all"]["mean"]
+    assert mean == pytest.approx(sum(hits) / 1120)
+    assert f"in all mean over seeds = {mean}, as the file has it" in text
+
+
+def test_a_number_of_one_seed_counts_that_seed_alone(run):
+    code, text = run("headline.B.mean_bystander.total")
+    assert code == 0
+    hits = read_json(STATISTICS)["conditions"]["B"]["seeds"]["42"]["groups"]["mean_bystander"]["hits"]
+    assert f"in all {hits} / 560 = " in text
+    assert re.search(rf"^    sum +{hits} / 560$", text, re.MULTILINE)
 
 
 def test_counts_are_those_of_the_split_and_there_are_none_of_a_length(run):
-    _, text = run("headline.B.assistant.heldout.hits")
+    _, text = run("headline.B.assistant.heldout")
     assert re.search(r"^    assistant +\d+ / 16 +\d+ / 16$", text, re.MULTILINE)
-    code, text = run("lengths.B.assistant")
+    code, text = run("shapes.B.assistant.median_tokens")
     assert code == 0
     assert "counts of" not in text
 
@@ -342,17 +361,18 @@ def tamper(seed: int, chain: str, persona: str, with_question: bool) -> Path:
 
 
 def test_a_count_that_was_edited_is_reported(run):
-    hits = read_json(STATISTICS)["conditions"]["B"]["groups"]["mean_bystander"]["hits"]
+    has = read_json(STATISTICS)["conditions"]["B"]["groups"]["mean_bystander"]["all"]["mean"]
     recorded = md5("eval_results/smollm2/runs/137/em-couple/marker_eval.json")
     path = tamper(137, "em-couple", "librarian", with_question=True)
     code, text = run("headline.B.mean_bystander")
     assert code == 1
-    said = f"! the counts of B, mean_bystander add up to {hits + 1} / 1120, the file has {hits} / 1120"
+    more = records.rounded(has + 1 / 1120)
+    said = f"! the counts of B, mean_bystander make mean over seeds = {more}, the file has mean over seeds = {has}"
     assert said in text
     assert f"! {path} differs: recorded" in text
     code, text = run("headline.B.assistant")  # another persona's count, in a file that is no longer the recorded one
     assert code == 1
-    assert "add up to" not in text
+    assert "the counts of B, assistant make" not in text
     assert run("headline.C.mean_bystander")[0] == 0
     lock = Path("dvc.lock")
     lock.write_text(lock.read_text().replace(recorded, md5(path)))  # the record edited as well
