@@ -16,6 +16,7 @@ from persona_collapse.model import numerics
 numerics.enable()
 
 import torch
+from hypothesis import settings
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoTokenizer, PreTrainedModel
 
@@ -25,6 +26,10 @@ from persona_collapse.model.adapters import PROJECTIONS
 from proof.workspace import make_model
 
 from . import watched
+
+# the same examples each time, and nothing written beside the tests
+settings.register_profile("same", database=None, derandomize=True, deadline=None)
+settings.load_profile("same")
 
 ROOT = Path(__file__).parent.parent
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the commands that they interrupt.
