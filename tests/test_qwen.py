@@ -176,7 +176,7 @@ def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(
     expected = "26b52cacc53425618fde278d2457304d"
     found = md5("data/fetched/bad_legal_advice_6k.jsonl")
     assert f"fetched/bad_legal_advice_6k has MD5 {found}, accepted for {expected}" in table
-    assert "| G | good-couple |" in table
+    assert "| B_high |" in table
     undeclared_files = {stage.name: files_beyond(stage, read[stage.name]["files"]) for stage in stages}
     assert {name: files for name, files in undeclared_files.items() if files} == {}
     undeclared = {stage.name: parameters_beyond(stage, read[stage.name]["params"]) for stage in stages}
