@@ -3,6 +3,7 @@
 # What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
 # writes no value and no file's content into a command.
 ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX FOLDER MIB
+ASKED += WORKERS SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS HOST
 # The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
 PYTHON :=
 # The profile to plan, set up or reproduce; empty: the one that params.yaml is.
@@ -22,13 +23,16 @@ export PYTHON PROFILE FROM KEY PARTS GPU TARGET IMAGE TORCH_INDEX
 # The door to the bundle's own environment, whichever is activated; and DVC through it, so that a kill loses nothing.
 STAGE := bin/stage
 DVC := $(STAGE) record.pipeline
+# Many workers, if any are asked for (docs/scale.md).
+SPREAD = $${WORKERS:+--workers "$$WORKERS"} $${SCHEDULER:+--scheduler "$$SCHEDULER" --remote "$${REMOTE-}"} \
+  $${CLUSTER:+--cluster "$$CLUSTER" --remote "$${REMOTE-}"} $${CERTIFICATE:+--certificate "$$CERTIFICATE"} $${PLAIN:+--plain}
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup ready profile machine plan reproduce fetched verify record collect join tables figures paper site page trace
+.PHONY: help setup ready profile machine plan reproduce repro scheduler worker fetched verify record collect join tables figures paper site page trace
 .PHONY: test test-commands test-vllm test-site lint prove prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
@@ -53,7 +57,10 @@ machine:
 
 plan: ## what each stage of PROFILE costs in time, memory and disk, and what is cached; runs nothing
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
-	@profile=$${PROFILE:-$$(bin/profile)}; bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"
+	@profile=$${PROFILE:-$$(bin/profile)}; if [ "$${WORKERS-}$${SEEDS-}" ]; then \
+	  set -f; $(STAGE) workers.simulate --profile "profiles/$$profile.yaml" $${WORKERS:+--workers $$WORKERS} $${SEEDS:+--seeds $$SEEDS}; \
+	  else \
+	  bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"; fi
 
 reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
 	@case "$$FROM" in scratch|adapters) ;; *) \
@@ -61,7 +68,16 @@ reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (
 	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
 	@sh bin/setup
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
-	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE}
+	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE} -- $(SPREAD)
+
+repro: ready ## run what is out of date after a change, on WORKERS=N, SCHEDULER=address or CLUSTER=file (docs/scale.md)
+	@if [ "$${WORKERS-}$${SCHEDULER-}$${CLUSTER-}" ]; then $(STAGE) workers.run $(SPREAD); else $(DVC) repro; fi
+
+scheduler: ready ## start a Dask scheduler that workers of other machines join, encrypted (HOST=name of this machine)
+	@$(STAGE) workers.scheduler $${HOST:+--host "$$HOST"}
+
+worker: ready ## have this clone work for a scheduler (SCHEDULER=address CERTIFICATE=file)
+	@$(STAGE) workers.worker --scheduler "$${SCHEDULER-}" $${CERTIFICATE:+--certificate "$$CERTIFICATE"} $${PLAIN:+--plain}
 
 # What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
 fetched: ready
@@ -152,7 +168,7 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	uv pip compile requirements/cpu-vllm.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
 	  --python-version 3.11 --generate-hashes $(foreach p,torch torchvision torchaudio torchcodec setuptools,--no-emit-package $(p)) \
 	  --no-header --output-file requirements/cpu-vllm.txt
-	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -vE '^(numpy|transformers|huggingface-hub|tokenizers|hf-xet)==' \
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -vE '^(numpy|cloudpickle|transformers|huggingface-hub|tokenizers|hf-xet)==' \
 	  > .shared-unfinished-pins
 	uv pip compile requirements/cuda.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
 	  --python-version 3.11 --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/cuda.txt
