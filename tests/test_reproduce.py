@@ -157,7 +157,9 @@ def test_stopped_at_any_moment_it_loses_nothing_and_works_when_called_again(bund
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         for left in unfinished():  # of a stage that was killed
             left.unlink()
-        process = start(*command, SLOW="0.3")
+        process = start(
+            *command, SLOW="1"
+        )  # a stage that takes longer than the longest wait that is drawn, with those after it
         until(lambda process=process: unfinished() or process.poll() is not None)
         time.sleep(drawn.uniform(0, 1.5))
         text = end(process, number)
