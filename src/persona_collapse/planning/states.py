@@ -36,6 +36,8 @@ class Stage:
     module: str  # of this package, without its room
     options: dict[str, str]  # its command line: `{"seed": "42", "chain": "em"}`
     state: str  # one of STATES
+    before: frozenset[str] = frozenset()  # the stages whose outputs it reads
+    cached: bool = True  # does DVC keep a copy of all that it makes?
 
     @property
     def chain(self) -> str:
@@ -67,9 +69,11 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
         return [
             Stage(
                 name=stage.name,
-                module=stage.cmd.removeprefix("bin/stage ").split()[0].rpartition(".")[2],
-                options=dict(re.findall(r"--(\w+) (\S+)", stage.cmd)),
+                module=str(stage.cmd).removeprefix("bin/stage ").split()[0].rpartition(".")[2],
+                options=dict(re.findall(r"--(\w+) (\S+)", str(stage.cmd))),
                 state=_state(stage, stage in outdated, here.cache.local),
+                before=frozenset(other.name for other in graph.successors(stage)),  # DVC's edges go to what is needed
+                cached=all(out.use_cache for out in stage.outs),
             )
             for stage in index.stages
         ]

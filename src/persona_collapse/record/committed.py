@@ -102,6 +102,12 @@ def head() -> str:
     return _git("rev-parse", "--short", "HEAD").decode().strip()
 
 
+def changes(*paths: str) -> list[str]:
+    """The committed files of some folders that are not as committed here."""
+    listed = _git("status", "--porcelain", "-z", "--untracked-files=no", "--", *paths)
+    return [row[3:] for row in listed.decode(errors="surrogateescape").split("\0") if row]
+
+
 def content(path: Path | str) -> bytes:
     """The bytes of a committed file; `NotAsked` if there is none."""
     return _git("cat-file", "blob", f"HEAD:./{path}")

@@ -18,14 +18,13 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import md5, read_bytes, whole, write_all
+from ..experiment.files import md5, read_bytes, write_all
 from ..experiment.layout import Layout
 from ..experiment.strict import from_yaml
-from . import environment, lock, pipeline
+from . import entries, environment, lock, pipeline
 from .lock import LOCK, Entry, Stages
 
 WEIGHTS = ".safetensors"
@@ -89,8 +88,8 @@ def join(files: Sequence[Path]) -> list[str]:
         raise InputError(f"{files[0]}: disagrees with what is recorded here: {', '.join(different)}")
     write_all({Path(name): own for name, own in content.items()})
     _keep(stages, content)
-    entries = from_yaml(text)["stages"]
-    _record({name: entries[name] for name in stages})
+    taken = from_yaml(text)["stages"]
+    entries.take({name: taken[name] for name in stages})
     return list(stages)
 
 
@@ -126,16 +125,6 @@ def _keep(stages: Stages, content: dict[str, bytes]) -> None:
 def _in_git(path: str) -> bool:
     """What is computed from the results is kept by git, and by DVC only the rest."""
     return path.startswith(("paper/", "figures/")) or Path(path).parent.parent == Path("eval_results")
-
-
-def _record(entries: dict[str, object]) -> None:
-    """Add stages to `dvc.lock`, as DVC writes it."""
-    from dvc.utils.serialize import dump_yaml, load_yaml
-
-    content: Any = load_yaml(str(LOCK)) if LOCK.exists() else {"schema": "2.0", "stages": {}}
-    content["stages"].update(entries)
-    with whole(LOCK) as beside:
-        dump_yaml(str(beside), content)
 
 
 @one_line_errors

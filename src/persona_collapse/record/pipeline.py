@@ -24,7 +24,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -59,8 +59,12 @@ class Stopped(BaseException):
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other run of the pipeline is under way here, and keep others waiting, but what this one runs."""
+def alone(wait: bool = True) -> Iterator[None]:
+    """Wait until no other run of the pipeline is under way here, and keep others waiting, but what this one runs.
+
+    Raises:
+        InputError: another is under way, and this one is not to wait.
+    """
     if HELD in os.environ:
         yield
         return
@@ -69,6 +73,8 @@ def alone() -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise InputError("another run of the pipeline is under way here; one at a time") from None
             print("waiting for another run of the pipeline here to end", file=sys.stderr)
             fcntl.flock(stream, fcntl.LOCK_EX)
         os.environ[HELD] = str(os.getpid())
@@ -99,18 +105,28 @@ def stoppable() -> Iterator[None]:
 
 def end_children() -> None:
     """End all processes that this one has started, and theirs."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.terminate()
-    for child in psutil.wait_procs(children, timeout=5)[1]:
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
+    _end(psutil.Process().children(recursive=True))
 
 
-def run(*arguments: str, quiet: bool = False) -> int:
-    """Run a command of DVC's in a process of its own, which ends when this one does; its exit code."""
-    command = [sys.executable, "-P", "-m", MODULE, *arguments]
+def end_with_children(process: int) -> None:
+    """End a process, by its number, and all that it has started."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(process)
+        _end([*first.children(recursive=True), first])
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=5)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def run(*arguments: str, quiet: bool = False, module: str = MODULE) -> int:
+    """Run a command of DVC's, or another module, in a process that ends when this one does; its exit code."""
+    command = [sys.executable, "-P", "-m", module, *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None) as process:
         try:
             return process.wait()
@@ -240,11 +256,17 @@ def dvc(*arguments: str) -> int:
     return 2 if said else code
 
 
+def end_with_parent() -> None:
+    """Have this process be ended when the one that started it is, even if that is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 @one_line_errors
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command of DVC's; by default the one that this process was called with."""
     if _started_by_another():
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end with the parent, even if that is killed
-    arguments = sys.argv[1:]
+        end_with_parent()
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with stoppable():
             if not CHANGING & set(arguments):  # what only looks need not wait

@@ -3,6 +3,7 @@
     python -m persona_collapse.record.reproduce                        adapters and coupling data are fetched, not made
     python -m persona_collapse.record.reproduce --from scratch         everything is made
     python -m persona_collapse.record.reproduce --stages results tables@smollm2     these only; the rest is compared
+    python -m persona_collapse.record.reproduce -- --workers 4         on many workers, by the options of `workers.run`
 
 A profile that has no record gets one: what runs is then recorded in `dvc.lock`, for you to commit. Exit codes are those
 of `verify`; 2 also if a stage fails, and 128 and the signal's number if it is stopped. Whatever happens, `dvc.lock` is
@@ -27,6 +28,7 @@ from .committed import KEPT, Record
 from .lock import LOCK, Declared
 
 FETCHED_NOT_MADE = ("adapters", str(DATA / "coupling"), str(FETCHED))  # hours of training, or a download
+WORKERS = "persona_collapse.workers.run"  # above this package, so it is called and not imported
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -85,8 +87,8 @@ def kept(text: str) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str]) -> int:
-    """Run, compare and say; the exit code."""
+def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str], spread: Sequence[str] = ()) -> int:
+    """Run, on workers if `spread` has options of `workers.run`, compare and say; the exit code."""
     repo = lock.repository()
     declared, order = lock.declared(repo), lock.order(repo)
     record = committed.record(params.profile)
@@ -99,7 +101,7 @@ def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str]) -> 
             f"{params.profile} has no record in {LOCK} yet: everything runs, and {LOCK} will hold what comes out",
             flush=True,
         )
-        if pipeline.run("repro"):
+        if pipeline.run(*spread, module=WORKERS) if spread else pipeline.run("repro"):
             return 2
         print(read_text(headline), end="")
         return 0
@@ -110,7 +112,11 @@ def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str]) -> 
         print("fetching what is recorded" if scratch else "fetching adapters and coupling data", flush=True)
         if pipeline.run("fetch" if scratch else "pull", quiet=True):
             raise InputError("what is recorded cannot be fetched; the lines above say why")
-        if pipeline.run("repro", "--force", "--single-item", *names):
+        if spread:
+            code = pipeline.run("--force", *spread, "--", *names, module=WORKERS)
+        else:
+            code = pipeline.run("repro", "--force", "--single-item", *names)
+        if code:
             return 2
         print(f"\n== compared with {LOCK}, after {time.monotonic() - start:.0f} s ==", flush=True)
         code = verify.verify(params, record)
@@ -123,15 +129,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--from", dest="start", default="adapters", help="adapters (the default) or scratch")
     parser.add_argument("--stages", nargs="*", default=[], help="run these only, by name, with or without @...")
+    parser.add_argument("spread", nargs="*", metavar="-- OPTION", help="options of workers.run")
     args = parser.parse_args()
     if args.start not in ("adapters", "scratch"):
         raise InputError(f"--from {args.start}: allowed are scratch (retrain) and adapters (the default)")
     params = parameters.load()
     environment.require_own_code()
     try:
-        with pipeline.stoppable(), pipeline.alone():
+        with pipeline.stoppable(), pipeline.alone(wait=not args.spread):
             pipeline.put_right()
-            sys.exit(reproduce(params, args.start == "scratch", args.stages))
+            sys.exit(reproduce(params, args.start == "scratch", args.stages, args.spread))
     except (KeyboardInterrupt, pipeline.Stopped) as stopped:
         print(f"stopped; {pipeline.LEFT}", file=sys.stderr)
         sys.exit(128 + (stopped.args[0] if stopped.args else signal.SIGINT))

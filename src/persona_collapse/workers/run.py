@@ -1,0 +1,305 @@
+"""Run stages on many workers; DVC records them, and the lock is that of a run on one, to the byte.
+
+    python -m persona_collapse.workers.run --workers 4                         what is out of date, as `dvc repro` would
+    python -m persona_collapse.workers.run --workers 4 --force STAGE...        these, whatever is there
+    python -m persona_collapse.workers.run --scheduler tls://HOST:8786 --certificate FILE --remote lab
+    python -m persona_collapse.workers.run --cluster slurm.yaml --remote lab
+
+A worker in this folder shares it; one in a clone of its own exchanges files through the DVC remote that `--remote`
+names, and is refused if its commit or its packages are others than here. A worker that is lost, or whose disk is
+full, costs what it was running: that runs again elsewhere. Where a stage fails, what does not need it goes on.
+Stopped or killed, a second call goes on where the first one ended. Exit code 2 and one line if something is wrong
+before the first stage.
+"""
+
+import argparse
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future
+
+from ..experiment import params as parameters
+from ..experiment.errors import InputError, one_line_errors
+from ..experiment.files import read_json, read_text, write_json
+from ..experiment.layout import PARAMS
+from ..planning import states
+from ..planning.preflight import available_memory
+from ..record import disk, entries, lock, pipeline
+from ..record.lock import LOCK
+from . import cluster, graph, joining, needs, task
+from .dispatch import Dispatch, Needs
+from .progress import Progress
+
+JOURNAL = task.LOGS / "made.json"  # what a run has made so far, for the next call if it is stopped
+WAIT = 120  # seconds for a first worker to come
+TRIES = 5  # of a stage that was lost with its worker
+RESERVE = 0.9  # of the memory that is free here, for stages
+
+
+class Run:
+    """What one run knows while it goes on."""
+
+    def __init__(self, above: Mapping[str, set[str]], needed: Mapping[str, Needs], force: bool, remote: str) -> None:
+        self.above, self.needs, self.force, self.remote = above, needed, force, remote
+        self.dispatch = Dispatch(graph.nearest(above, needed), needed)
+        self.progress = Progress(self.dispatch, needed)
+        self.entries: dict[str, Any] = entries.read()
+        self.futures: dict[Future[Any], tuple[str, str]] = {}
+        self.refused: set[str] = set()
+        self.tried: dict[str, int] = {}
+        self.code = 0
+
+    def meet(self, client: Client) -> None:
+        """Take in workers that have come, and what ran on those that have gone."""
+        here = set(client.scheduler_info(n_workers=-1)["workers"])
+        for address in set(self.dispatch.workers) - here:
+            self.lost(address)
+        for address in sorted(here - set(self.dispatch.workers) - self.refused):
+            worker, why = joining.meet(client, address, self.remote)
+            if worker is None:
+                self.refused.add(address)
+                self.progress.say(f"worker {address} is refused: {why}")
+                with suppress(Exception):  # it may have gone by itself
+                    client.retire_workers([address], close_workers=True)
+            else:
+                self.dispatch.add(worker)
+
+    def lost(self, address: str) -> None:
+        """A worker has gone; what ran on it waits for another."""
+        for future, (stage, worker) in list(self.futures.items()):
+            if worker == address:
+                del self.futures[future]
+                future.cancel()
+                self.tried[stage] = self.tried.get(stage, 0) + 1
+        for stage in self.dispatch.remove(address):
+            self.progress.say(f"worker {address} is lost, and with it {stage}, which runs again")
+            if self.tried[stage] >= TRIES:
+                raise InputError(
+                    f"{stage}: its worker was lost {TRIES} times; .dvc/tmp/workers/{stage}.log may say why"
+                )
+
+    def start(self, client: Client) -> None:
+        """Start what can run now."""
+        while chosen := self.dispatch.next():
+            stage, worker = chosen
+            elsewhere = None
+            if self.remote:
+                before = {name: self.entries[name] for name in self.above[stage] if name in self.entries}
+                elsewhere = task.Elsewhere(before, self.remote)
+            future = client.submit(task.run, stage, self.force, elsewhere, workers=[worker.name], pure=False, retries=0)
+            self.futures[future] = (stage, worker.name)
+            self.progress.started(stage, worker.name)
+
+    def end(self, client: Client, future: Future[Any]) -> None:
+        """A stage has ended."""
+        stage, worker = self.futures.pop(future)
+        if future.status != "finished":
+            error = future.exception() if future.status == "error" else "was cancelled"
+            outcome = task.Outcome("failed", 0.0, f"{type(error).__name__}: {error}")
+        else:
+            outcome = future.result()
+        self.progress.ended(stage, worker, outcome.kind, outcome.seconds)
+        match outcome.kind:
+            case "done":
+                self.entries |= outcome.entry or {}
+                self.dispatch.finish(stage)
+                self._note(stage)
+            case "damaged":
+                self.progress.say(f"what {outcome.stage} made is damaged in remote {self.remote}: {stage} waits for it")
+                if outcome.stage not in self.needs:  # it was made before, and is here
+                    joining.share([outcome.stage], self.remote)
+                    self.dispatch.again(stage)
+                else:
+                    self.dispatch.undo(outcome.stage, stage)
+            case "full":
+                self.progress.say(f"worker {worker}: its disk is full ({outcome.said}); it gets no further stage")
+                self.refused.add(worker)
+                self.dispatch.remove(worker)
+            case "again":
+                time.sleep(1)
+                self.dispatch.again(stage)
+            case _:
+                left_out = self.dispatch.fail(stage)
+                self.code = 2
+                self.progress.say(f"{stage}: {outcome.said} (all that it said is in {task.LOGS}/{stage}.log)")
+                if left_out:
+                    self.progress.say(f"not run, since {stage} failed: {', '.join(sorted(left_out))}")
+
+    def run(self, client: Client) -> int:
+        """All of it; the exit code."""
+        since = time.monotonic()
+        while not self.dispatch.over:
+            self.meet(client)
+            if self.dispatch.workers:
+                since = time.monotonic()
+            elif time.monotonic() - since > WAIT:
+                raise InputError(f"no worker that could take a stage came in {WAIT} s")
+            self.start(client)
+            if not self.futures:
+                self._require_able()
+                time.sleep(0.2)
+                continue
+            ended = [future for future in self.futures if future.done()]
+            if not ended:
+                time.sleep(0.1)
+            for future in ended:
+                self.end(client, future)
+        return self.code
+
+    def _require_able(self) -> None:
+        if (stages := self.dispatch.cannot()) and self.dispatch.workers:
+            need = self.dispatch.needs[stages[0]]
+            most = max(worker.memory for worker in self.dispatch.workers.values())
+            what = " with a GPU" if need.gpu else ""
+            raise InputError(
+                f"no worker can carry {stages[0]}: it needs one{what} with {need.memory / 2**30:.1f} GiB free, and the "
+                f"largest has {most / 2**30:.1f}: fewer WORKERS have more each"
+            )
+
+    def _note(self, stage: str) -> None:
+        """Keep what was made, so that a second call need not make it again."""
+        entry = (self.entries if self.remote else entries.read())[stage]
+        kept = read_json(JOURNAL) if JOURNAL.exists() else {}
+        write_json(JOURNAL, {"of": kept.get("of"), "made": {**kept.get("made", {}), stage: entry}})
+
+
+# ---- going on after a run that was stopped ----
+
+
+def left_to_do(names: Sequence[str], force: bool) -> list[str]:
+    """Of the stages to run, those that a run of the same that was stopped has not made."""
+    of = hashlib.sha256(json.dumps([sorted(names), force, read_text(PARAMS)]).encode()).hexdigest()
+    kept = read_json(JOURNAL) if JOURNAL.exists() else {}
+    made = kept.get("made", {}) if kept.get("of") == of else {}
+    here = disk.Disk(lock.opened())
+    done: set[str] = set()
+    for name, entry in made.items():
+        stage = lock.parse(json.dumps({"schema": "2.0", "stages": {name: entry}}), str(JOURNAL))[name]
+        if not any(here.state(one) for one in stage.entries):
+            done.add(name)
+    task.LOGS.mkdir(parents=True, exist_ok=True)
+    write_json(JOURNAL, {"of": of, "made": {name: made[name] for name in made if name in done}})
+    if done:
+        print(f"{len(done)} stages were made before a run of the same was stopped", file=sys.stderr)
+    return [name for name in names if name not in done]
+
+
+# ---- the lock ----
+
+
+def in_order(before: Sequence[str], expected: Sequence[str]) -> None:
+    """Have `dvc.lock` list the stages as a run on one worker would: those that it had, then new ones as they run."""
+    found = entries.read()
+    new = [name for name in expected if name in found and name not in before]
+    wanted = [*(name for name in before if name in found), *new]
+    if [*found] != wanted and set(found) == set(wanted):
+        entries.replace({name: found[name] for name in wanted})
+
+
+def as_one_would(repo: Any) -> list[str]:
+    """All stages in the order in which `dvc repro` runs them."""
+    from dvc.repo.reproduce import get_active_graph, plan_repro
+
+    stages = [stage for stage in repo.index.stages]
+    return [stage.addressing for stage in plan_repro(get_active_graph(repo.index.graph), stages)]
+
+
+# ---- the command ----
+
+
+def spread(params: parameters.Params, args: argparse.Namespace) -> int:
+    """Run on the workers that were asked for; the exit code."""
+    repo = lock.repository()
+    listed = states.stages()
+    expected = args.stages or as_one_would(repo)
+    if unknown := [name for name in args.stages if name not in {stage.name for stage in listed}]:
+        raise InputError(f"{unknown[0]}: no such stage in dvc.yaml")
+    if not args.force:
+        there = {stage.name for stage in listed if stage.state == states.STATES[0]}
+        expected = [name for name in expected if name not in there]
+    if args.remote and args.remote not in repo.config["remote"]:
+        raise InputError(f"REMOTE={args.remote}: no such remote; configured: {', '.join(repo.config['remote'])}")
+    names = left_to_do(expected, args.force)
+    needed = needs.needs(params, [stage for stage in listed if stage.name in names])
+    before = [*entries.read()]
+    run = Run(graph.ancestors(listed), needed, args.force, args.remote)
+    try:
+        with workers(params, args) as (client, dashboard):
+            print(f"{len(names)} stages; Dask's dashboard: {dashboard}", file=sys.stderr)
+            if args.remote:
+                joining.share([name for name in before if name not in names], args.remote)
+            try:
+                run.run(client)
+            except BaseException:
+                with suppress(Exception):
+                    client.run(task.end)
+                raise
+    finally:
+        run.progress.close()
+        needs.note(params, run.progress.took)
+        if args.remote:
+            entries.take({name: run.entries[name] for name in run.dispatch.done})
+        if LOCK.exists():
+            in_order(before, expected)
+    if args.remote:
+        joining.bring_home(run.dispatch.done, args.remote)
+    if not run.code:
+        JOURNAL.unlink(missing_ok=True)
+    return run.code
+
+
+def workers(params: parameters.Params, args: argparse.Namespace) -> AbstractContextManager[tuple[Client, str]]:
+    """The workers that were asked for."""
+    if sum(bool(one) for one in (args.workers, args.scheduler, args.cluster)) != 1:
+        raise InputError("allowed is one of WORKERS=, SCHEDULER= and CLUSTER=")
+    if args.workers:
+        settings = cluster.shares(_count(args.workers), params.compute.device, params.compute.gpu_memory_gib)
+        gpu = params.compute.device == "cuda"
+        if not gpu:
+            share = str(int(RESERVE * available_memory()[0] / len(settings)))
+            settings = [{**setting, joining.MEMORY: share} for setting in settings]
+        return cluster.local(settings, cluster.GPU_SLOTS if gpu else 1)
+    if not args.remote:
+        raise InputError("workers on other machines exchange files through a DVC remote: name one with REMOTE=")
+    if args.scheduler:
+        return cluster.joined(args.scheduler, args.certificate, args.plain)
+    return cluster.queued(cluster.read_queue(args.cluster))
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"WORKERS={text}: allowed are whole numbers from 1 up")
+    return int(text)
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stages", nargs="*", metavar="STAGE")
+    parser.add_argument("--force", action="store_true", help="run stages whatever is there")
+    parser.add_argument("--workers", default="", help="so many on this machine")
+    parser.add_argument("--scheduler", default="", help="the address of a Dask cluster that runs")
+    parser.add_argument("--cluster", type=Path, help="a file that says how to ask a batch system for jobs")
+    parser.add_argument("--remote", default="", help="the DVC remote that workers with clones of their own use")
+    parser.add_argument("--certificate", type=Path, help="that the scheduler was started with")
+    parser.add_argument("--plain", action="store_true", help="allow another machine without encryption")
+    args = parser.parse_args()
+    params = parameters.load()
+    try:
+        with pipeline.stoppable(), pipeline.alone(wait=False):
+            pipeline.put_right()
+            sys.exit(spread(params, args))
+    except (KeyboardInterrupt, pipeline.Stopped) as stopped:
+        print(f"stopped; {pipeline.LEFT}; a second call goes on from here", file=sys.stderr)
+        sys.exit(128 + (stopped.args[0] if stopped.args else signal.SIGINT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Stages run on many workers as they do on one: which runs where, what is refused, and the lock that comes out.
+
+The faults that a run survives are in test_workers_faults.py.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persona_collapse.record import pipeline
+from persona_collapse.workers import cluster, graph, simulate
+from persona_collapse.workers import run as coordinator
+from persona_collapse.workers.dispatch import Dispatch, Needs, Worker
+
+from . import scratch
+
+RUN = [sys.executable, "-P", "-m", "persona_collapse.workers.run"]
+GIB = 2.0**30
+
+# ---- which stage runs next, and where ----
+
+
+@st.composite
+def graphs(draw):
+    """Some stages, each with what comes before it and what it needs."""
+    names = [f"s{number}" for number in range(draw(st.integers(1, 12)))]
+    before = {name: set(draw(st.lists(st.sampled_from(names[:n] or ["-"]), max_size=3))) - {"-"}
+              for n, name in enumerate(names)}  # fmt: skip
+    needs = {
+        name: Needs(
+            seconds=draw(st.integers(1, 9)),
+            gpu=draw(st.booleans()),
+            memory=draw(st.sampled_from([0.0, 1.0, 2.0])),
+            home=draw(st.booleans()),
+        )
+        for name in names
+    }
+    return before, needs
+
+
+WORKERS = [
+    Worker("home", gpu=False, memory=3, slots=1, home=True),
+    Worker("big", gpu=True, memory=4, slots=3, home=True),
+    Worker("far", gpu=True, memory=2, slots=2, home=False),
+]
+
+
+@given(graphs(), st.randoms(use_true_random=False), st.integers(0, 3))
+def test_each_stage_runs_once_after_those_it_needs_where_there_is_room(graph, drawn, lost):
+    before, needs = graph
+    queue = Dispatch(before, needs)
+    for worker in WORKERS:
+        queue.add(worker)
+    done: list[str] = []
+    while not queue.over:
+        while chosen := queue.next():
+            stage, worker = chosen
+            assert before[stage] <= set(done)
+            assert worker.gpu or not needs[stage].gpu
+            assert worker.home or not needs[stage].home
+        for worker in queue.workers.values():
+            here = [stage for stage, name in queue.running.items() if name == worker.name]
+            assert len(here) <= worker.slots
+            assert sum(needs[stage].memory for stage in here) <= worker.memory
+        if lost and "far" in queue.workers and drawn.random() < 0.3:
+            assert not set(queue.remove("far")) & set(queue.running)
+            lost -= 1
+        if queue.running:
+            stage = drawn.choice(sorted(queue.running))
+            queue.finish(stage)
+            done.append(stage)
+    assert sorted(done) == sorted(before)
+
+
+def test_the_longest_path_goes_first():
+    """By number or by its own length, the long stage behind `a` would start last."""
+    before = {"a": set(), "b": set(), "c": set(), "z": {"a"}}
+    queue = Dispatch(before, {"a": Needs(1), "b": Needs(5), "c": Needs(5), "z": Needs(9)})
+    queue.add(Worker("one"))
+    order = []
+    while not queue.over:
+        stage, _ = queue.next()
+        queue.finish(stage)
+        order.append(stage)
+    assert order == ["a", "z", "b", "c"]
+
+
+def test_what_needs_a_failed_stage_is_left_out_and_the_rest_goes_on():
+    queue = Dispatch({"a": set(), "b": {"a"}, "c": {"b"}, "d": set()}, dict.fromkeys("abcd", Needs()))
+    queue.add(Worker("one", slots=2))
+    assert {queue.next()[0], queue.next()[0]} == {"a", "d"}
+    assert queue.fail("a") == ["b", "c"]
+    queue.finish("d")
+    assert queue.over
+
+
+def test_what_was_damaged_runs_again_before_its_reader():
+    queue = Dispatch({"a": set(), "b": {"a"}}, dict.fromkeys("ab", Needs()))
+    queue.add(Worker("one"))
+    queue.finish(queue.next()[0])
+    assert queue.next()[0] == "b"
+    queue.undo("a", "b")
+    order = []
+    while not queue.over:
+        stage, _ = queue.next()
+        order.append(stage)
+        queue.finish(stage)
+    assert order == ["a", "b"]
+
+
+def test_a_stage_that_no_worker_could_carry_is_known():
+    queue = Dispatch({"a": set()}, {"a": Needs(memory=5)})
+    queue.add(Worker("small", memory=4))
+    assert queue.next() is None
+    assert queue.cannot() == ["a"]
+    queue.add(Worker("large", memory=5))
+    assert queue.cannot() == []
+
+
+def test_one_stage_waits_for_the_nearest_of_those_that_run():
+    above = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a", "b", "c"}}
+    assert graph.nearest(above, ["a", "c", "d"]) == {"a": set(), "c": {"a"}, "d": {"c"}}
+
+
+# ---- the simulation ----
+
+
+def test_the_simulated_time_is_that_of_a_schedule_made_by_hand(monkeypatch):
+    monkeypatch.setattr(simulate, "OVERHEAD", 1.0)
+    before = {"base": set(), "x": {"base"}, "y": {"base"}, "end": {"x", "y"}}
+    needed = {"base": Needs(2), "x": Needs(10), "y": Needs(4), "end": Needs(1)}
+    made = dict.fromkeys(before, 0.0)
+    one = simulate.simulate(before, needed, made, [Worker("1")])
+    two = simulate.simulate(before, needed, made, [Worker("1"), Worker("2")])
+    assert (one.seconds, two.seconds) == (3 + 11 + 5 + 2, 3 + 11 + 2)
+    assert one.busy == two.busy == 21
+    # in another clone, what it reads and makes goes through the remote
+    made = {"base": 8e9, "x": 0.0, "y": 0.0, "end": 0.0}
+    apart = simulate.simulate(before, needed, made, [Worker("1"), Worker("2", home=False)])
+    assert apart.moved == 8e9
+
+
+def test_many_seeds_are_the_graph_of_one_as_often_and_what_gathers_them_once():
+    before = {"base@p": set(), "train@p-42-em": {"base@p"}, "results@p": {"train@p-42-em"}, "page@p": {"results@p"}}
+    needed, made = dict.fromkeys(before, Needs(2)), dict.fromkeys(before, 1.0)
+    waits, need, _ = simulate.many(before, needed, made, "42", 3)
+    trained = {f"train@p-42-em#{number}" for number in range(3)}
+    assert waits == {"base@p": set(), **{name: {"base@p"} for name in trained}, "results@p": trained,
+                     "page@p": {"results@p"}}  # fmt: skip
+    assert {name: one.seconds for name, one in need.items()} == {
+        "base@p": 2, **dict.fromkeys(trained, 2), "results@p": 6, "page@p": 6
+    }  # fmt: skip
+    assert not simulate.of_seed("train@p-421-em", "42")
+
+
+# ---- a run on one clone ----
+
+
+@pytest.fixture
+def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "bundle"
+    shutil.copytree(scratch_bundle, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [*RUN, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def refused(monkeypatch, capsys, *arguments: str) -> str:
+    """What the command says, in this process; it ends with 2."""
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
+    monkeypatch.setattr(sys, "argv", ["run", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        coordinator.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2, said
+    return said.out + said.err
+
+
+def test_two_workers_make_the_lock_of_one_to_the_byte_and_what_is_done_is_not_run_again(bundle):
+    lock = Path("dvc.lock")
+    lock.unlink()
+    scratch.run(bundle, "repro", "--force")
+    one = lock.read_bytes()  # in the order in which DVC alone runs the stages
+    lock.unlink()
+    code, text = run("--workers", "2", SLOW="0.5")
+    assert code == 0, text
+    assert lock.read_bytes() == one
+    running = [line for line in text.splitlines() if " runs on " in line]
+    assert len(running) == 9
+    assert len({line.rpartition(" ")[2] for line in running}) == 2  # both had work
+    assert "Dask's dashboard: http://127.0.0.1:" in text
+    code, text = run("--workers", "2")
+    assert (code, " runs on " in text) == (0, False), text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "0"], "WORKERS=0: allowed are whole numbers from 1 up"),
+        (["--workers", "two"], "WORKERS=two: allowed are whole numbers from 1 up"),
+        (["--workers", "1000"], r"WORKERS=1000: allowed are 1 to \d+, a core for each"),
+        ([], "allowed is one of WORKERS=, SCHEDULER= and CLUSTER="),
+        (["--workers", "1", "--cluster", "x"], "allowed is one of WORKERS=, SCHEDULER= and CLUSTER="),
+        (["--scheduler", "tcp://127.0.0.1:9"], "name one with REMOTE="),
+        (["--scheduler", "tcp://127.0.0.1:9", "--remote", "lab"], "REMOTE=lab: no such remote; configured: local"),
+        (
+            ["--scheduler", "tcp://127.0.0.1:9", "--remote", "local"],
+            "SCHEDULER=.*:9: .*(refused|Timed out)",
+        ),
+        (["--scheduler", "tcp://10.0.0.1:8786", "--remote", "local"], "leaves this machine unencrypted: use tls://"),
+        (["--scheduler", "login1", "--remote", "local"], "SCHEDULER=login1: allowed is tls://HOST:PORT"),
+        (["--cluster", "none.yaml", "--remote", "local"], "none.yaml: no such file"),
+        (["--workers", "1", "--force", "trian@smollm2"], "trian@smollm2: no such stage in dvc.yaml"),
+    ],
+)
+def test_bad_input_is_one_line_before_the_first_stage(bundle, monkeypatch, capsys, options, message):
+    text = refused(monkeypatch, capsys, *options)
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert re.search(message, line)
+    assert text.splitlines()[-1] == line
+    assert " runs on " not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "system: slurm\njobs: 2\ncores: 4\nmemory: 8 GiB\nwall_time: 1h\n",
+            r"wall_time = '1h': unknown key \(keys are",
+        ),
+        ("system: torque\njobs: 2\ncores: 4\nmemory: 8 GiB\n", "system = 'torque': Input should be 'slurm', 'pbs'"),
+        ("system: slurm\njobs: 0\ncores: 4\nmemory: 8 GiB\n", "jobs = 0: .*greater than or equal to 1"),
+        ("system: slurm\n", "jobs: is missing"),
+        ("- slurm\n", "expected a mapping"),
+    ],
+)
+def test_a_cluster_file_that_is_wrong_names_the_key(bundle, monkeypatch, capsys, text, message):
+    Path("slurm.yaml").write_text(text)
+    said = refused(monkeypatch, capsys, "--cluster", "slurm.yaml", "--remote", "local")
+    assert re.search(f"^error: slurm.yaml: {message}", said), said
+
+
+def test_a_second_coordinator_says_so_and_ends(bundle):
+    with pipeline.alone():
+        held = os.environ.pop(pipeline.HELD)
+        code, text = run("--workers", "1", "--force")
+        os.environ[pipeline.HELD] = held
+    assert (code, text) == (2, "error: another run of the pipeline is under way here; one at a time\n")
+
+
+def test_the_certificate_is_for_its_owner_alone(tmp_path):
+    file = cluster.certificate(tmp_path / "tls/certificate.pem")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert cluster.security(file).require_encryption
+    assert cluster.certificate(file).read_text() != ""
