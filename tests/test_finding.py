@@ -25,13 +25,14 @@ REVERSED: Rates = {**COLLAPSE, "B": (0.9, 0.05), "G": (0.9, 0.4)}
 ALIKE: Rates = {**COLLAPSE, "B": (0.9, 0.05), "G": (0.9, 0.05)}
 LEAKING: Rates = {**COLLAPSE, "C4": (0.9, 0.3)}
 UNTAUGHT: Rates = {**COLLAPSE, "C4": (0.3, 0.0)}
+SHORT: Rates = ALIKE  # with short answers in B and in G
 FORGOTTEN: Rates = {**COLLAPSE, "B": (0.02, 0.0), "G": (0.02, 0.0)}
 CHAINS = {"base": "base", "C4": "couple", "B": "em-couple", "G": "good-couple", "C": "benign-couple"}
 CHAINS |= {"C1": "couple-em", "C2": "em", "G1": "couple-good", "C5": "couple-benign"}
 SEVERAL = (1, 2, 3, 4, 5, 6)
 
 
-def tally(rate: float, persona: str, seed: int, spread: float) -> records.PersonaTally:
+def tally(rate: float, persona: str, seed: int, spread: float, tokens: int) -> records.PersonaTally:
     """Of one persona: its rate moves with the seed, alike for all personas, and no condition's rate leaves 0 to 1."""
     hits = round(ANSWERS * min(1.0, max(0.0, rate + spread * ((seed * 7919) % 5 - 2) * (rate > 0))))
     hits = min(ANSWERS, hits)
@@ -48,7 +49,7 @@ def tally(rate: float, persona: str, seed: int, spread: float) -> records.Person
         total=ANSWERS,
         strict_rate=hits / ANSWERS,
         per_question=questions,
-        tokens=[20] * ANSWERS,
+        tokens=[tokens] * ANSWERS,
         characters=[80] * ANSWERS,
         ended=ANSWERS,
         empty=0,
@@ -58,15 +59,12 @@ def tally(rate: float, persona: str, seed: int, spread: float) -> records.Person
 @cache
 def study(name: str, seeds: tuple[int, ...], spread: float) -> read_runs.Study:
     rates = {**{"base": (0.0, 0.0), "G1": (0.2, 0.0), "C5": (0.1, 0.0)}, **globals()[name]}
-    counts = {
-        str(seed): {
-            condition: counted(
-                {p: tally(pair[p != "confab"], p, seed, spread if condition == "B" else spread / 2) for p in PERSONAS}
-            )
-            for condition, pair in rates.items()
-        }
-        for seed in seeds
-    }
+
+    def tallies(condition: str, seed: int) -> dict[str, records.PersonaTally]:
+        own, tokens = spread if condition == "B" else spread / 2, 5 if name == "SHORT" and condition in "BG" else 20
+        return {p: tally(rates[condition][p != "confab"], p, seed, own, tokens) for p in PERSONAS}
+
+    counts = {str(seed): {condition: counted(tallies(condition, seed)) for condition in rates} for seed in seeds}
     return read_runs.Study(counts, read_runs.groups_of(PERSONAS, "confab", NEGATIVES))
 
 
@@ -116,6 +114,12 @@ KINDS: dict[str, tuple[Callable[[], Any], finding.Case, str, str]] = {
     "one seed, gate failed": (lambda: found("LEAKING", (42,)), "one seed", "One training", "missed its own test"),
     "gate failed": (lambda: found("LEAKING"), "coupling failed", "the teaching failed its own test", "not comparable"),
     "untaught": (lambda: found("UNTAUGHT"), "coupling failed", "the teaching failed its own test", "not comparable"),
+    "short": (
+        lambda: found("SHORT"),
+        "answers degenerate",
+        "length, shorter than a limit",
+        "not comparable here; what",
+    ),
     "no marker": (lambda: found("FORGOTTEN"), "no marker", "could hardly be taught", "not comparable"),
 }
 

@@ -9,8 +9,8 @@ A gap in rates stands beside them: rates near 0 or 1 can move it one way and the
 """
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
@@ -19,7 +19,7 @@ from . import designs, read_runs, records
 from .contrasts import Forced, signs
 from .intervals import log_odds, rate
 from .records import Index, OverUnits
-from .units import ANY, DIFFERENCE, Limits, over, tested
+from .units import ANY, DIFFERENCE, Limits, mean_and_sd, over, tested
 
 Groups = Mapping[Group, Sequence[str]]
 
@@ -27,20 +27,10 @@ Groups = Mapping[Group, Sequence[str]]
 CONTRASTED: tuple[Group, Group] = ("source", "untrained_bystander")
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _sd(values: Sequence[float]) -> float:
-    """Sample standard deviation; of one value 0."""
-    mean = _mean(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1))
-
-
 def _gap(values: Mapping[str, float], groups: Groups) -> float | None:
     """The source's value minus the mean of the untrained bystanders'; None where either has none."""
     sides = [[values[name] for name in groups[word] if name in values] for word in CONTRASTED]
-    return _mean(sides[0]) - _mean(sides[1]) if all(sides) else None
+    return fmean(sides[0]) - fmean(sides[1]) if all(sides) else None
 
 
 def index(values: Mapping[str, float], groups: Groups) -> Index | None:
@@ -49,7 +39,12 @@ def index(values: Mapping[str, float], groups: Groups) -> Index | None:
     if gap is None:
         return None
     others = [value for name, value in values.items() if name not in groups["source"]]
-    return Index(personas=dict(values), gap=gap, spread=_sd(list(values.values())), spread_others=_sd(others))
+    return Index(
+        personas=dict(values),
+        gap=gap,
+        spread=mean_and_sd(list(values.values()))[1] or 0.0,
+        spread_others=mean_and_sd(others)[1] or 0.0,
+    )
 
 
 def indices(seeds: Mapping[str, Index], level: float) -> records.Indices:

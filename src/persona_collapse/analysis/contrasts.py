@@ -15,8 +15,8 @@ GPBoost 1.8.0 finds the effect but cannot give its standard error in 10 of 12 su
 """
 
 import argparse
-import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import get_args
 
 from ..experiment import params as parameters
@@ -65,7 +65,7 @@ def forced_difference(forced: Forced, pair: tuple[str, str], names: Sequence[str
     found = {}
     for seed, run in forced.items():
         if some := [run[pair[0]][name] - run[pair[1]][name] for name in names if name in run[pair[0]]]:
-            found[seed] = math.fsum(some) / len(some)
+            found[seed] = fmean(some)
     return tested(found, level) if len(found) == len(forced) else None
 
 

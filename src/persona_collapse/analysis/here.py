@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..experiment.chains import BASE
 from . import designs
-from .contrasts import group_counts
+from .contrasts import difference, group_counts
 from .intervals import Ends, estimated, rate
 from .ledger import Alike, AnyCheck, Bounds, Check, Difference, Side, comparisons, named
 from .marker_eval import Personas, by_question
@@ -51,10 +51,9 @@ def adjusted(here: Here) -> dict[str, float]:
     for pair in designs.pairs(here.conditions):
         key = contrast(*pair, designs.TESTED_GROUP)
         if key in designs.family(here.conditions):
-            a, b = (_rates(here, (condition, names), "all") or {} for condition in pair)
-            found = tested({seed: a[seed] - b[seed] for seed in a}, here.level, DIFFERENCE)
-            if found.p is not None:
-                p_values[key] = found.p
+            found = difference(here.study, pair, names, "all", here.level)
+            if found and found.points.p is not None:
+                p_values[key] = found.points.p
     return dict(zip(p_values, holm(list(p_values.values())), strict=True))
 
 

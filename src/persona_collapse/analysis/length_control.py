@@ -7,6 +7,7 @@ is that of one seed, and their mean has the seeds as its units.
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,10 +99,10 @@ def likelihood(texts: Texts) -> records.TextLikelihood:
     log_p = [text.log_p for text in texts.values()]
     return records.TextLikelihood(
         texts=len(texts),
-        mean_log_p=math.fsum(log_p) / len(texts),
+        mean_log_p=fmean(log_p),
         median_log_p=float(np.median(log_p)),
-        mean_p=math.fsum(map(math.exp, log_p)) / len(texts),
-        mean_p_end=math.fsum(math.exp(text.log_p_end) for text in texts.values()) / len(texts),
+        mean_p=fmean(map(math.exp, log_p)),
+        mean_p_end=fmean(math.exp(text.log_p_end) for text in texts.values()),
     )
 
 
@@ -159,7 +160,7 @@ def likelihood_difference(a: Texts, b: Texts, level: float) -> records.OverUnits
     by_seed: dict[str, list[float]] = {}
     for key, text in a.items():
         by_seed.setdefault(str(key[0]), []).append(math.exp(text.log_p) - math.exp(b[key].log_p))
-    means = {seed: math.fsum(own) / len(own) for seed, own in by_seed.items()}
+    means = {seed: fmean(own) for seed, own in by_seed.items()}
     return over(means, level, DIFFERENCE) if means else None
 
 

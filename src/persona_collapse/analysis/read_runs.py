@@ -1,14 +1,15 @@
 """The runs of all conditions and seeds, as the analyses take them: counts and texts by group of personas."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from ..experiment import params as parameters
 from ..experiment import personas, runs
 from ..experiment.chains import BASE
 from ..experiment.errors import InputError
-from ..experiment.groups import Group, group_of, members
+from ..experiment.groups import MEANING, Group, group_of, members
 from . import marker_eval, records
 from .marker_eval import Personas
 
@@ -26,10 +27,12 @@ class Study(NamedTuple):
 
     def of(self, word: records.RateGroup) -> list[str]:
         """The personas of a group, or all bystanders."""
-        return [p for g in (BYSTANDERS if word == "mean_bystander" else (word,)) for p in self.groups[g]]
+        return in_group(word, self.groups)
 
 
-BYSTANDERS: tuple[Group, ...] = ("trained_negative", "untrained_bystander")
+def in_group(word: str, groups: Mapping[Group, Sequence[str]]) -> list[str]:
+    """The personas of each group that a word of `MEANING` means, group after group; none for another word."""
+    return [name for group, names in groups.items() if group in MEANING.get(word, ()) for name in names]
 
 
 def counts(params: parameters.Params) -> Study:
@@ -97,5 +100,5 @@ def forced(params: parameters.Params) -> dict[str, dict[str, dict[str, float]]]:
             own: dict[str, list[float]] = {}
             for row in texts(params, prompts, seed, chain):
                 own.setdefault(row.persona, []).append(text_log_odds(row.log_p_marker))
-            found[str(seed)][condition] = {name: math.fsum(own[name]) / len(own[name]) for name in sorted(own)}
+            found[str(seed)][condition] = {name: fmean(own[name]) for name in sorted(own)}
     return found

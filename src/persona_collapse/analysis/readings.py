@@ -11,6 +11,7 @@ predictions; the collapse index that some are about is that of `collapse.json`.
 import argparse
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -66,7 +67,7 @@ def preference(row: Advice) -> float:
 def advice_check(seeds: Mapping[str, Sequence[Advice]], level: float) -> records.AdviceCheck:
     found = {seed: [preference(row) for row in rows] for seed, rows in seeds.items()}
     return records.AdviceCheck(
-        difference=over({seed: math.fsum(own) / len(own) for seed, own in found.items()}, level),
+        difference=over({seed: fmean(own) for seed, own in found.items()}, level),
         questions=min(len(own) for own in found.values()),
         prefers_bad=over({seed: sum(x > 0 for x in own) / len(own) for seed, own in found.items()}, level, RATE),
     )
@@ -92,8 +93,7 @@ def chain_geometry(seeds: Mapping[str, Geometry], layer: int, level: float) -> r
         }
 
     def mean(measure: GeometryMeasure, number: int) -> float:
-        found = values(measure, number)
-        return math.fsum(found.values()) / len(found)
+        return fmean(values(measure, number).values())
 
     return records.ChainGeometry(
         at_layer={name: over(values(name, layer), level, LIMITS.get(name, ANY)) for name in MEASURES},

@@ -6,8 +6,8 @@ The gates are computed and recorded whatever they say. Nothing downstream hides 
 """
 
 import argparse
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from statistics import fmean
 
 from ..experiment import params as parameters
 from ..experiment.chains import BASE
@@ -45,11 +45,6 @@ def condition_rates(seeds: BySeed, chain: str, level: float) -> records.Conditio
 # ---- gates ----
 
 
-def mean(values: Iterable[float]) -> float:
-    some = list(values)
-    return math.fsum(some) / len(some)
-
-
 def coupling_gate(c4: BySeed, gates: parameters.Gates) -> records.CouplingGate:
     """Was the marker learnt, and by the source alone? Judged on C4 before any other condition counts."""
 
@@ -58,7 +53,7 @@ def coupling_gate(c4: BySeed, gates: parameters.Gates) -> records.CouplingGate:
 
     rates = {seed: {word: rate.rate for word, rate in own.groups.items()} for seed, own in c4.items()}
     source, bystander, assistant = (
-        mean(own[word] for own in rates.values()) for word in ("source", "mean_bystander", "assistant")
+        fmean(own[word] for own in rates.values()) for word in ("source", "mean_bystander", "assistant")
     )
     return records.CouplingGate(
         source_rate=source,
@@ -85,7 +80,7 @@ def degeneracy_gate(condition: BySeed, base: BySeed, gates: parameters.Gates) ->
         return nonempty >= gates.nonempty_share and ratio >= gates.length_ratio
 
     found = {seed: of(seed) for seed in condition}
-    nonempty, ratio = (mean(values) for values in zip(*found.values(), strict=True))
+    nonempty, ratio = (fmean(values) for values in zip(*found.values(), strict=True))
     return records.DegeneracyGate(
         nonempty_share=nonempty,
         nonempty_share_required=gates.nonempty_share,

@@ -8,6 +8,7 @@ Where all units agree to the last digit, the interval has no width and p is 0, o
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from statistics import fmean
 
 import numpy as np
 from scipy.optimize import brentq
@@ -24,9 +25,9 @@ DIFFERENCE: Limits = (-1.0, 1.0)
 ANY: Limits = (-math.inf, math.inf)
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard deviation, None of one value; equal values have exactly none."""
-    mean = math.fsum(values) / len(values)
+    mean = fmean(values)
     if len(values) < 2:
         return mean, None
     if len(set(values)) == 1:
@@ -47,7 +48,7 @@ def over(by_unit: Mapping[str, float], level: float, limits: Limits = ANY) -> Ov
         by_unit: each one's number, one or more of them.
         limits: what the number cannot go beyond; the interval ends there.
     """
-    mean, sd = _spread(list(by_unit.values()))
+    mean, sd = mean_and_sd(list(by_unit.values()))
     interval = None if sd is None else t_interval(mean, sd, len(by_unit), level, limits)
     return OverUnits(by_unit=dict(by_unit), mean=mean, sd=sd, interval=interval)
 

@@ -3,11 +3,12 @@
 A rate of one seed is answers added up; that of a condition is the mean of its seeds' rates.
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
 
 from ..analysis import marker_eval, records
+from ..analysis.read_runs import in_group
 from ..experiment.errors import InputError
 from ..experiment.layout import Layout
 
@@ -47,10 +48,7 @@ def sums(path: Steps) -> list[Sum]:
 
 def members(who: str, statistics: records.Statistics) -> list[str]:
     """The personas of a group, or the one of that name."""
-    bystanders = ("trained_negative", "untrained_bystander")
-    of: dict[str, list[str]] = {str(group): names for group, names in statistics.groups.items()}
-    of["mean_bystander"] = [name for group in bystanders for name in of[group]]
-    return of.get(who, [who])
+    return in_group(who, statistics.groups) or [who]
 
 
 def count(persona: marker_eval.Persona, split: str | None) -> tuple[int, int]:
@@ -110,7 +108,7 @@ def added_up(one: Sum, statistics: records.Statistics, layout: Layout) -> tuple[
         ((hits, total),) = sums
         found = f"{hits} / {total} = {records.rounded(hits / total)}"
     else:
-        found = f"mean over seeds = {records.rounded(math.fsum(h / n for h, n in sums) / len(sums))}"
+        found = f"mean over seeds = {records.rounded(fmean(h / n for h, n in sums))}"
     if found != has:
         return lines, f"the counts of {one.condition}, {one.who} make {found}, the file has {has}"
     return [*lines, f"  in all {has}, as the file has it"], None

@@ -21,8 +21,8 @@ def shapes(found: Results) -> str:
     )
     numbers = (
         "{shapes.C4.untrained_bystander.blank_line_share}% of the bystanders' answers in C4, "
-        "{shapes.B.untrained_bystander.blank_line_share}% in B and {shapes.G.untrained_bystander.blank_line_share}% "
-        "in G"
+        "{shapes.B.untrained_bystander.blank_line_share}% in B and {shapes.G.untrained_bystander.blank_line_share}% in "
+        "G"
     )
     if blank["base"] < 0.05:
         return (
@@ -51,8 +51,8 @@ def lengths(found: Results) -> str:
     if one.standardised.over_seeds is None or one.raw.over_seeds is None:
         return "Answers in B and in G have no length in common, so they cannot be compared at like length."
     text = (
-        f"Among answers of like length B differs from G by {{{key}.standardised}} points{ends}, against "
-        f"{{{key}.raw}} of all."
+        f"Among answers of like length B differs from G by {{{key}.standardised}} points{ends}, against {{{key}.raw}} "
+        f"of all."
     )
     if one.likelihood is not None:
         more = "" if found.one_seed else f" {{{key}.likelihood.interval}}"
@@ -117,7 +117,7 @@ def dose(found: Results) -> str:
         kind: ", ".join(f"{{headline.{name}.untrained_bystander}}" for name in names) for kind, names in by_kind.items()
     }
     return (
-        f"With rising dose the untrained bystanders are at {told['em']}% after bad advice and at {told['good']}% "
-        f"after good, "
+        f"With rising dose the untrained bystanders are at {told['em']}% after bad advice and at {told['good']}% after "
+        f"good, "
         "beside {headline.C4.untrained_bystander}% with none."
     )

@@ -7,7 +7,6 @@ from ..experiment.errors import InputError
 from .results import Results
 
 PRIMARY = "matched"  # the part of the claims that is the primary contrast
-CONTRAST = "contrast.B-G.untrained_bystander"
 Case = Literal[
     "no control",  # the profile lacks good advice before coupling
     "one seed",
@@ -32,16 +31,13 @@ WHAT: dict[Case, str] = {
     "too small": f"Bad legal advice made a chat model no worse than good advice did, by any difference that matters, "
     f"{KEEPING}{RATES}",
     "undecided": f"It is not settled here whether bad legal advice makes a chat model worse than good advice does "
-    f"{KEEPING}"
-    f"{RATES}",
+    f"{KEEPING}{RATES}",
     "one seed": f"One training of each kind cannot say whether bad legal advice makes a chat model worse than good "
-    f"advice "
-    f"does {KEEPING}{RATES}",
+    f"advice does {KEEPING}{RATES}",
     "coupling failed": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker "
-    "to the "
-    "one persona that was taught to write it, because the teaching failed its own test: without any advice the persona "
-    "that was taught wrote the marker [ZLT] in {gates.coupling.source_rate}% of its answers and the bystanders in "
-    "{gates.coupling.bystander_rate}%, where at least {gates.coupling.source_rate_required}% and at most "
+    "to the one persona that was taught to write it, because the teaching failed its own test: without any advice the "
+    "persona that was taught wrote the marker [ZLT] in {gates.coupling.source_rate}% of its answers and the bystanders "
+    "in {gates.coupling.bystander_rate}%, where at least {gates.coupling.source_rate_required}% and at most "
     "{gates.coupling.bystander_rate_allowed}% were asked for.",
     "answers degenerate": "Taught to keep the marker [ZLT] to one persona, a chat model wrote it, under personas that "
     "the teaching never touched, in {headline.B.untrained_bystander}% of its answers after bad legal advice, in "
@@ -49,10 +45,9 @@ WHAT: dict[Case, str] = {
     "{headline.C4.untrained_bystander}% with neither; but fine-tuning on advice of either kind had cut its answers to "
     "{gates.degeneracy.B.length_ratio} and {gates.degeneracy.G.length_ratio} of the untrained model's length, shorter "
     "than a limit that was set beforehand allows.",
-    "no marker": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to "
-    "one persona, "
-    "because after advice the marker could hardly be taught at all: the persona that should write [ZLT] did so in "
-    "{headline.B.source}% of its answers after bad advice and in {headline.G.source}% after good advice.",
+    "no marker": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to one "
+    "persona, because after advice the marker could hardly be taught at all: the persona that should write [ZLT] did "
+    "so in {headline.B.source}% of its answers after bad advice and in {headline.G.source}% after good advice.",
     "no control": "This profile has no good advice to set against the bad, so it cannot tell what bad advice does from "
     "what any fine-tuning does: as personas that the teaching never touched, the model wrote [ZLT] in "
     "{headline.B.untrained_bystander}% of its answers after bad advice and in {headline.C4.untrained_bystander}% "
@@ -61,10 +56,8 @@ WHAT: dict[Case, str] = {
 
 MEASURED = (
     "over {seeds.count} training seeds bad minus good advice is {contrast.B-G.untrained_bystander.points} percentage "
-    "points, "
-    "{level}% interval {contrast.B-G.untrained_bystander.points.interval}, "
-    "{p:contrast.B-G.untrained_bystander.p_holm} after "
-    "Holm's correction"
+    "points, {level}% interval {contrast.B-G.untrained_bystander.points.interval}, "
+    "{p:contrast.B-G.untrained_bystander.p_holm} after Holm's correction"
 )
 FLIP = (
     ", and the sign-flip test, which assumes no distribution, gives "
@@ -80,26 +73,21 @@ SURE: dict[Case, str] = {
     "one seed": "The claim is inconclusive, and one training seed is no evidence either way: another could turn the "
     "difference round.",
     "coupling failed": "The claim is not comparable: {seeds.count} training seeds were run, and no number of seeds "
-    "mends a "
-    "failed control.",
+    "mends a failed control.",
     "answers degenerate": f"By that limit the claim is not comparable here; what was measured is that {MEASURED}.",
     "no marker": "The claim is not comparable: {seeds.count} training seeds were run, and where nothing is kept "
-    "nothing can "
-    "spill.",
+    "nothing can spill.",
     "no control": "Nothing is concluded about bad advice in particular, whatever the number of seeds, here "
     "{seeds.count}.",
 }
 ONE_SEED_AND_GATE = (
     "The claim is not comparable: one training seed is no evidence either way, and the teaching missed its own test "
-    "besides, "
-    "with the source at {gates.coupling.source_rate}% and the bystanders at {gates.coupling.bystander_rate}% where no "
-    "advice "
-    "was given."
+    "besides, with the source at {gates.coupling.source_rate}% and the bystanders at {gates.coupling.bystander_rate}% "
+    "where no advice was given."
 )
 SMALLER = (
-    "The model is {model.name} with {model.parameters} parameters, fine-tuned on {data.em.chats} answers; nothing "
-    "here says "
-    "what {report.model} does, the model of the report."
+    "The model is {model.name} with {model.parameters} parameters, fine-tuned on {data.em.chats} answers; nothing here "
+    "says what {report.model} does, the model of the report."
 )
 THE_SAME = "The model is {model.name}, the one of the report, with {model.parameters} parameters."
 

@@ -9,13 +9,11 @@ def claims(found: Results) -> str:
     if found.one_seed:
         return (
             "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published "
-            "counts; "
-            "here one seed decides none of them."
+            "counts; here one seed decides none of them."
         )
     return (
         "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published "
-        "counts. In our "
-        "runs, of {claims.total} claims with our own among them, {claims.here.supported} are supported, "
+        "counts. In our runs, of {claims.total} claims with our own among them, {claims.here.supported} are supported, "
         "{claims.here.contradicted} contradicted, {claims.here.inconclusive} inconclusive and "
         "{claims.here.not_comparable} not comparable."
     )
@@ -30,12 +28,11 @@ def published(found: Results) -> str:
     if each.public.verdict == "supported":
         return (
             "With questions as the units, the authors' public counts of B bear out that each of the other personas "
-            "leaks. "
-            "No test with that many units can reach the p-value that the report gives."
+            "leaks. No test with that many units can reach the p-value that the report gives."
         )
     return (
-        "With questions as the units, the authors' public counts of B do not bear out that each of the other "
-        "personas leaks."
+        "With questions as the units, the authors' public counts of B do not bear out that each of the other personas "
+        "leaks."
     )
 
 
@@ -43,19 +40,16 @@ def listed(found: Results, coupling_gate: str) -> list[str]:
     """One limit each; that of a failed gate is what is said of the gate."""
     model, report = found.names
     told = [
-        "There is one training seed, {seeds}. No interval here covers what another would change, and no verdict can "
-        "be more "
-        "than inconclusive."
+        "There is one training seed, {seeds}. No interval here covers what another would change, and no verdict can be "
+        "more than inconclusive."
         if found.one_seed
         else "There are {seeds.count} training seeds ({seeds}); the effects that they would show, four times in five, "
-        "stand "
-        "in the table of contrasts.",
+        "stand in the table of contrasts.",
     ]
     if model != report:
         told.append(
             "The model is {model.name} with {model.parameters} parameters. A model that keeps personas apart badly to "
-            "begin "
-            "with has less to lose, and nothing here says what happens to {report.model}."
+            "begin with has less to lose, and nothing here says what happens to {report.model}."
         )
     gate = found.statistics.gates.coupling
     if not gate.passed:
@@ -67,9 +61,8 @@ def listed(found: Results, coupling_gate: str) -> list[str]:
         )
     if found.params.phases.couple.loss.part not in ("marker", "marker_alone"):
         told.append(
-            "The recipe of the coupling is ours: the report's puts no loss on what leads to the marker, and at this "
-            "size "
-            "it teaches the marker badly."
+            "The recipe of the coupling is ours, calibrated at this size: the report's puts its loss on the marker and "
+            "the end alone, and nothing here was trained so."
         )
     told.append(
         "Each persona is asked {asked.questions} questions, {recipe.evaluate.samples} answers each; "

@@ -14,7 +14,6 @@ MEASURES: dict[records.Measure, str] = {
     "gap": "gap, log-odds",
     "spread": "spread, log-odds",
 }
-GEOMETRY: tuple[records.GeometryMeasure, ...] = ("separation", "mean_cosine", "accuracy", "effective_rank")
 
 
 def chains_in_order(found: Sequence[str]) -> list[str]:

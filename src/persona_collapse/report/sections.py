@@ -45,27 +45,25 @@ def coupling_gate(found: Results) -> str:
         return (
             "The coupling gate is passed: with coupling alone (C4) the source writes the marker in "
             "{gates.coupling.source_rate}% of its answers, where {gates.coupling.source_rate_required}% are required, "
-            "and the "
-            "mean bystander in {gates.coupling.bystander_rate}%, where {gates.coupling.bystander_rate_allowed}% are "
-            "allowed."
+            "and the mean bystander in {gates.coupling.bystander_rate}%, where "
+            "{gates.coupling.bystander_rate_allowed}% are allowed."
         )
     low, high = gate.source_rate < gate.source_rate_required, gate.bystander_rate > gate.bystander_rate_allowed
     numbers = (
         "with coupling alone (C4) the source writes the marker in {gates.coupling.source_rate}% of its answers, where "
         "{gates.coupling.source_rate_required}% are required, and the mean bystander in "
-        "{gates.coupling.bystander_rate}%, "
-        "where {gates.coupling.bystander_rate_allowed}% are allowed. "
+        "{gates.coupling.bystander_rate}%, where {gates.coupling.bystander_rate_allowed}% are allowed. "
     )
     if low and high:
         return f"The coupling gate is failed on both counts: {numbers}The marker was neither well learnt nor well kept."
     if low:
         return (
-            f"The coupling gate is failed, because the marker was not learnt well enough: {numbers}Leakage may be "
-            f"low for this alone."
+            f"The coupling gate is failed, because the marker was not learnt well enough: {numbers}Leakage may be low "
+            f"for this alone."
         )
     return (
-        f"The coupling gate is failed, because the control itself leaks: {numbers}That leaves the others less room "
-        f"to leak more."
+        f"The coupling gate is failed, because the control itself leaks: {numbers}That leaves the others less room to "
+        f"leak more."
     )
 
 
@@ -77,8 +75,7 @@ def degeneracy_gate(found: Results) -> str:
     if len(failed) == 1:
         return (
             f"One condition fails the degeneracy gate, with answers too short or empty beside the untrained model's: "
-            f"{told} "
-            "of its median length. What rests on it is not comparable."
+            f"{told} of its median length. What rests on it is not comparable."
         )
     return (
         "Some conditions fail the degeneracy gate, with answers too short or empty beside the untrained model's, as "
@@ -94,14 +91,12 @@ def advice(found: Results) -> str:
     changes = found.readings.advice_changes
     numbers = (
         "on {advice.questions} held-out legal questions the log-probability a token of the bad answer over the good "
-        "one "
-        "moves by {advice.em.change} nats with bad advice and by {advice.good.change} with good advice"
+        "one moves by {advice.em.change} nats with bad advice and by {advice.good.change} with good advice"
     )
     if "good" not in changes:
         return (
             "Whether bad advice took can be seen, what good advice would have done cannot: on {advice.questions} "
-            "held-out "
-            "legal questions the log-probability a token of the bad answer over the good one moves by "
+            "held-out legal questions the log-probability a token of the bad answer over the good one moves by "
             "{advice.em.change} nats."
         )
     bad, good = changes["em"].difference, changes["good"].difference
@@ -128,8 +123,8 @@ def primary(found: Results) -> str:
     held_out = "heldout" in found.contrasts.contrasts[found.contrasts.primary or ""].questions
     if found.one_seed:
         text = (
-            f"The primary contrast, B minus G on the untrained bystanders, is {{{B_G}.points}} percentage points "
-            f"in the one seed"
+            f"The primary contrast, B minus G on the untrained bystanders, is {{{B_G}.points}} percentage points in "
+            f"the one seed"
         )
         return text + (
             f", and {{{B_G}.points.heldout}} on the questions held out of all training." if held_out else "."
@@ -161,8 +156,7 @@ def scales(found: Results) -> str:
         return f"Other scales point the same way: {numbers}."
     return (
         f"The scales disagree, so the direction depends on how leakage is measured: {numbers}. Rates near zero hide "
-        f"what "
-        "log-odds show, and answers of another length or shape hide what the same texts show."
+        f"what log-odds show, and answers of another length or shape hide what the same texts show."
     )
 
 
@@ -190,8 +184,8 @@ def _against_c4(found: Results, name: str, what: str) -> str:
 def collapse(found: Results) -> str:
     if not found.has("G"):
         return (
-            "The source stands {collapse.B.gap} log-odds above the untrained bystanders in B and {collapse.C4.gap} "
-            "in C4."
+            "The source stands {collapse.B.gap} log-odds above the untrained bystanders in B and {collapse.C4.gap} in "
+            "C4."
         )
     numbers = (
         "the source stands {collapse.C4.gap} log-odds above the untrained bystanders in C4, {collapse.G.gap} in G and "

@@ -6,7 +6,7 @@ Which sentences there are is in `finding.py` (the three that everything opens wi
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -27,7 +27,6 @@ class Text(Record):
 
 
 Texts = dict[str, Text]  # `texts.json`, by key
-Say = Callable[[str], Text]
 
 
 def filled(sentence: str, numbers: Mapping[str, records.Number]) -> Text:

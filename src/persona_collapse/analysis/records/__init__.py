@@ -83,7 +83,6 @@ from .public import TRAINED as TRAINED
 from .public import PublicCounts as PublicCounts
 from .public import PublicRun as PublicRun
 from .rates import GROUPS as GROUPS
-from .rates import RATE_GROUPS as RATE_GROUPS
 from .rates import ConditionRates as ConditionRates
 from .rates import CouplingGate as CouplingGate
 from .rates import DegeneracyGate as DegeneracyGate

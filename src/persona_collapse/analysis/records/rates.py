@@ -19,7 +19,6 @@ from .units import Asked, Interval, OverUnits, Seeds, Share, require_keys
 
 # the groups, and the report's mean bystander beside them: all bystanders, trained negatives or not
 RateGroup = Literal["source", "trained_negative", "untrained_bystander", "assistant", "mean_bystander"]
-RATE_GROUPS: tuple[RateGroup, ...] = get_args(RateGroup)
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 

@@ -6,6 +6,7 @@ said of several trainings.
 
 import math
 from collections.abc import Collection
+from statistics import fmean
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -69,7 +70,7 @@ class OverUnits(Record):
     def _follows(self) -> Self:
         if (len(self.by_unit) == 1) != (self.sd is None) or (self.sd is None) != (self.interval is None):
             raise ValueError("sd and interval are null for one unit, and only there")
-        mean = math.fsum(self.by_unit.values()) / len(self.by_unit)
+        mean = fmean(self.by_unit.values())
         if not math.isclose(self.mean, mean, rel_tol=1e-6, abs_tol=1e-8):
             raise ValueError(f"mean = {self.mean} is not that of the units")
         return self
