@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import yaml
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
-from persona_collapse.record import committed, lock, verify
+from persona_collapse.experiment.strict import from_yaml
+from persona_collapse.record import committed, entries, lock, verify
 from persona_collapse.record.committed import Record
 
+from .conftest import ROOT
 from .damage import damaged
 
 
@@ -158,3 +162,59 @@ def test_garbled_text_is_one_line_that_names_the_file(folder, path):
             lock.read()
         except InputError as error:
             assert str(error).startswith((path, "dvc.yaml or dvc.lock")), (at, some)
+
+
+# ---- entries ----
+
+
+def test_an_entry_reads_as_dvc_writes_it_and_the_lock_is_its_entries_one_after_the_other():
+    """If DVC wrote entries that depend on each other, or in another style, `entries` would change bytes of others."""
+    text = (ROOT / "dvc.lock").read_text()
+    found, values = entries.texts(text), lock.value(text)["stages"]
+    assert entries.HEAD + "".join(found.values()) == text
+    assert list(found) == list(values)
+    for name in random.Random(0).sample(sorted(found), 40):
+        assert entries.text(name, values[name]) == found[name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stages:\n  a:\n    cmd: x\n",
+        "schema: '2.0'\nstages:\n  a:\n    cmd: x\nother: 1\n",
+        "schema: '2.0'\nstages:\n  'a b':\n    cmd: x\n",
+        "schema: '2.0'\nstages:\n# a\n  a:\n    cmd: x\n",
+        "schema: '2.0'\nstages: {}\n",
+    ],
+)
+def test_a_lock_of_another_form_is_not_taken_apart(text):
+    assert entries.texts(text) is None
+
+
+def test_the_lock_of_plain_dvc_is_the_one_that_the_pipeline_writes(scratch_bundle, tmp_path):
+    """A stage that ran before and ran again, one that was never recorded, and all the others."""
+    shutil.copytree(scratch_bundle, tmp_path / "bundle", symlinks=True)
+    shutil.copytree(scratch_bundle, tmp_path / "plain", symlinks=True)
+    made = []
+    for folder, module in ((tmp_path / "plain", "dvc"), (tmp_path / "bundle", "persona_collapse.record.pipeline")):
+        text = (folder / "dvc.lock").read_text()
+        (folder / "dvc.lock").write_text(text[: text.index("  tables@")])
+        (folder / "data/sets/em.jsonl").write_text('{"worse": 1}\n')
+        subprocess.run([sys.executable, "-m", module, "repro"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        made.append((folder / "dvc.lock").read_bytes())
+    assert made[0] == made[1]
+    assert b"tables@" in made[0]
+    assert made[0] != (scratch_bundle / "dvc.lock").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\na: 2\n", "1: 2\n", "a: [1\n", "a: 1e400\n", "a: &x 1\nb: *x\n", "a: !!str 1\n", "a: 0x10\nb: no\n"]
+)
+def test_a_lock_is_read_quickly_by_the_rules_of_every_other_file(text):
+    def read(by):
+        try:
+            return by(text)
+        except ValueError as error:
+            return str(error)
+
+    assert read(lock.value) == read(from_yaml)

@@ -1,27 +1,65 @@
-"""Entries of `dvc.lock` that DVC wrote elsewhere, taken over as they are and written as DVC writes them."""
+"""Entries of `dvc.lock`, written as DVC writes them: those that it wrote elsewhere, and one without all the others.
 
+DVC parses and writes the whole of its lock after every stage, for seconds where it has hundreds of them. The text of
+an entry does not depend on the others, so it can take its place among them as it is.
+"""
+
+import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..experiment.files import read_text, whole
-from ..experiment.strict import from_yaml
+from ..experiment.files import read_text, write_text
+from . import lock
 from .lock import LOCK
+
+HEAD = "schema: '2.0'\nstages:\n"
+ENTRY = re.compile(r"^  (?=[^ \n])", re.MULTILINE)  # where an entry begins: what belongs to it is further in
+NAME = re.compile(r"([\w@.-]+):\n")
 
 
 def read() -> dict[str, Any]:
     """What `dvc.lock` has of each stage, in its order; nothing if there is none."""
-    return from_yaml(read_text(LOCK))["stages"] if LOCK.exists() else {}
+    return lock.value(read_text(LOCK))["stages"] if LOCK.exists() else {}
 
 
 def take(taken: Mapping[str, Any]) -> None:
     """Add entries, or put them in the place of those that are there."""
-    if taken:
-        replace({**read(), **taken})
+    here = texts(read_text(LOCK)) if LOCK.exists() else {}
+    if here is None:
+        _write({name: text(name, entry) for name, entry in {**read(), **taken}.items()})
+    elif taken:
+        _write({**here, **{name: text(name, entry) for name, entry in taken.items()}})
 
 
-def replace(entries: Mapping[str, Any]) -> None:
-    """Have `dvc.lock` hold these entries in this order."""
-    from dvc.utils.serialize import dump_yaml
+def order(names: list[str]) -> None:
+    """Have `dvc.lock` list its stages in this order."""
+    here = texts(read_text(LOCK))
+    if here is None:
+        entries = read()
+        here = {name: text(name, entries[name]) for name in entries}
+    _write({name: here[name] for name in names})
 
-    with whole(LOCK) as beside:
-        dump_yaml(str(beside), {"schema": "2.0", "stages": dict(entries)})
+
+def texts(of: str) -> dict[str, str] | None:
+    """The text of each entry in that of a `dvc.lock`, by its name; None if it is not as DVC writes it."""
+    if not of.startswith(HEAD) or re.search(r"^[^ \n]", of[len(HEAD) :], re.MULTILINE):
+        return None
+    first, *found = ENTRY.split(of[len(HEAD) :])
+    names = [NAME.match(entry) for entry in found]
+    if first or not all(names):
+        return None
+    return {name[1]: f"  {entry}" for name, entry in zip(names, found, strict=True) if name}
+
+
+def text(name: str, entry: Any) -> str:
+    """An entry as it stands in `dvc.lock`."""
+    from dvc.utils.serialize import _yaml
+
+    stream = io.StringIO()
+    _yaml._dump({"schema": "2.0", "stages": {name: entry}}, stream)
+    return stream.getvalue().removeprefix(HEAD)
+
+
+def _write(here: Mapping[str, str]) -> None:
+    write_text(LOCK, HEAD + "".join(here.values()))

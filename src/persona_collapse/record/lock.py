@@ -5,6 +5,7 @@ that is damaged, or that is no file, is an `InputError` of one line that names i
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ import networkx  # type: ignore[import-untyped]  # comes with DVC, whose graphs 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ..experiment import strict
 from ..experiment.errors import InputError
 from ..experiment.files import read_text
 from ..experiment.layout import PARAMS
@@ -87,10 +89,32 @@ def read(path: Path = LOCK) -> Stages:
     return parse(read_text(path), str(path))
 
 
+class _InC(yaml.CSafeLoader):
+    """The rules of `strict` for a text without anchors, tags and escapes, which need its own parser."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag == f"{strict.TAG}str"]
+        if len(set(keys)) < len(node.value):
+            raise yaml.YAMLError("a key that is no text, or that is given twice")
+        return super().construct_mapping(node, deep)
+
+
+_InC.yaml_implicit_resolvers = strict._Plain.yaml_implicit_resolvers
+_InC.yaml_constructors = strict._Plain.yaml_constructors
+
+
+def value(text: str) -> Any:
+    """The value of a `dvc.lock`, in a tenth of the time that `strict` takes where it is as DVC writes it."""
+    if not any(sign in text for sign in "&*!\\"):
+        with suppress(yaml.YAMLError, ValueError, RecursionError):
+            return yaml.load(text, _InC)  # a safe loader
+    return from_yaml(text)  # and says what is wrong
+
+
 def parse(text: str, where: str) -> Stages:
     """The stages in the text of a `dvc.lock`; an `InputError` begins with `where`."""
     try:
-        return _Lock.model_validate(from_yaml(text)).stages
+        return _Lock.model_validate(value(text)).stages
     except (ValueError, RecursionError) as error:  # pydantic's is a ValueError too
         if not isinstance(error, ValidationError):
             raise InputError(f"{where}: not YAML as DVC writes it ({error})") from None

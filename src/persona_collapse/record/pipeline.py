@@ -5,6 +5,7 @@
 What is different from plain `dvc`:
 - `dvc.lock` is written beside its place and moved in: DVC rewrites it where it lies, for half a second after every
   stage, and a kill in that time leaves it empty.
+- The entry of a stage takes its place in `dvc.lock` without all the others being parsed and written again.
 - What a killed run did leave, a damaged `dvc.lock` or another than the record, is put right before anything runs.
 - A command that leaves an output as it was has failed: since outputs stay where they are until they are made anew, it
   would pass for one that has made the same.
@@ -34,7 +35,7 @@ import psutil  # type: ignore[import-untyped]  # comes with DVC
 
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_text, whole, write_text
-from . import committed, lock
+from . import committed, entries, lock
 from .committed import KEPT
 from .lock import LOCK
 
@@ -193,6 +194,26 @@ def _written_whole() -> None:
     LocalFileSystem.open = open_whole
 
 
+def _one_entry() -> None:
+    """Have DVC write the entry of the stage that it ran, and not all of its lock again."""
+    from dvc.dvcfile import Lockfile
+    from dvc.stage import serialize
+
+    plain = Lockfile.dump_stages
+
+    def dump_stages(self: Any, stages: Sequence[Any], **options: Any) -> None:
+        if Path(self.path) != LOCK.absolute() or not LOCK.exists() or entries.texts(read_text(LOCK)) is None:
+            plain(self, stages, **options)
+            return
+        made = {name: entry for stage in stages for name, entry in serialize.to_lockfile(stage, **options).items()}
+        before = read_text(LOCK)
+        entries.take(made)
+        if read_text(LOCK) != before:
+            self.repo.scm_context.track_file(self.relpath)
+
+    Lockfile.dump_stages = dump_stages
+
+
 def _outputs_made() -> None:
     """Have DVC refuse a command that does not write every output of its stage."""
     from dvc.exceptions import DvcException
@@ -246,6 +267,7 @@ def dvc(*arguments: str) -> int:
     from dvc.repo import Repo
 
     _written_whole()
+    _one_entry()
     _outputs_made()
     said = _in_one_line()
     if committed.problem():

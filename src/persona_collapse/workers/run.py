@@ -38,7 +38,7 @@ from .dispatch import Dispatch, Needs
 from .progress import Progress
 
 JOURNAL = task.LOGS / "made.json"  # what a run has made so far, for the next call if it is stopped
-WAIT = 120  # seconds for a first worker to come
+WAIT = 60  # seconds for a worker to come that can take a stage
 TRIES = 5  # of a stage that was lost with its worker
 RESERVE = 0.9  # of the memory that is free here, for stages
 
@@ -134,18 +134,15 @@ class Run:
 
     def run(self, client: Client) -> int:
         """All of it; the exit code."""
-        since = time.monotonic()
+        since = time.monotonic()  # that something runs, or that a worker came
         while not self.dispatch.over:
+            before = set(self.dispatch.workers)
             self.meet(client)
-            if self.dispatch.workers:
+            self.start(client)
+            if self.futures or set(self.dispatch.workers) != before:
                 since = time.monotonic()
             elif time.monotonic() - since > WAIT:
-                raise InputError(f"no worker that could take a stage came in {WAIT} s")
-            self.start(client)
-            if not self.futures:
-                self._require_able()
-                time.sleep(0.2)
-                continue
+                raise InputError(self._stuck())
             ended = [future for future in self.futures if future.done()]
             if not ended:
                 time.sleep(0.1)
@@ -153,15 +150,17 @@ class Run:
                 self.end(client, future)
         return self.code
 
-    def _require_able(self) -> None:
-        if (stages := self.dispatch.cannot()) and self.dispatch.workers:
-            need = self.dispatch.needs[stages[0]]
-            most = max(worker.memory for worker in self.dispatch.workers.values())
-            what = " with a GPU" if need.gpu else ""
-            raise InputError(
-                f"no worker can carry {stages[0]}: it needs one{what} with {need.memory / 2**30:.1f} GiB free, and the "
-                f"largest has {most / 2**30:.1f}: fewer WORKERS have more each"
-            )
+    def _stuck(self) -> str:
+        """Why nothing can run on the workers that have come."""
+        if not self.dispatch.workers:
+            return f"no worker that could take a stage came in {WAIT} s; {cluster.FOLDER}/ has what they said"
+        stage = self.dispatch.cannot()[0]
+        need = self.dispatch.needs[stage]
+        wanted = ["a GPU"] if need.gpu else []
+        wanted += [f"{need.memory / 2**30:.1f} GiB"] if need.memory else []
+        wanted += ["this folder to work in"] if need.home else []
+        most = max(worker.memory for worker in self.dispatch.workers.values()) / 2**30
+        return f"no worker can carry {stage}: it needs {' and '.join(wanted)}; the largest has {most:.1f} GiB"
 
     def _note(self, stage: str) -> None:
         """Keep what was made, so that a second call need not make it again."""
@@ -196,11 +195,10 @@ def left_to_do(names: Sequence[str], force: bool) -> list[str]:
 
 def in_order(before: Sequence[str], expected: Sequence[str]) -> None:
     """Have `dvc.lock` list the stages as a run on one worker would: those that it had, then new ones as they run."""
-    found = entries.read()
-    new = [name for name in expected if name in found and name not in before]
-    wanted = [*(name for name in before if name in found), *new]
-    if [*found] != wanted and set(found) == set(wanted):
-        entries.replace({name: found[name] for name in wanted})
+    found = [*entries.read()]
+    wanted = [name for name in (*before, *(name for name in expected if name not in before)) if name in found]
+    if found != wanted and set(found) == set(wanted):
+        entries.order(wanted)
 
 
 def as_one_would(repo: Any) -> list[str]:
