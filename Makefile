@@ -33,7 +33,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup ready profile machine plan reproduce repro scheduler worker fetched verify record collect join tables figures paper site page trace
-.PHONY: test test-commands test-vllm test-site lint prove prove-gpu survey bench lock clean
+.PHONY: test test-commands test-vllm test-site lint prove prove-workers prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
 help: ## list the targets
@@ -120,7 +120,7 @@ trace: fetched ## where a number of the paper comes from (KEY=headline.B.assista
 	@$(STAGE) record.provenance $${KEY:+"$$KEY"} || test $$? = 141 # its reader has read enough
 
 test: ready ## run the tests
-	@bin/python --lock cpu -m pytest
+	@bin/python --lock cpu -m pytest -n auto --dist loadfile
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
 	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py
@@ -130,6 +130,9 @@ lint: ready ## ruff, mypy
 
 prove: ready ## show that CPU, threads and environment change no byte (QUICK=1, CPUS="Haswell ...", RECORD=1)
 	@bin/python --lock cpu proof/prove.py $${QUICK:+--quick} $${RECORD:+--record} $${CPUS+--cpus} $${CPUS+"$$CPUS"}
+
+prove-workers: ready ## a run on many workers gives the lock of one, and survives what it says it does (QUICK=1; root for its Slurm)
+	@PROVE_WORKERS=1 bin/python --lock cpu -m pytest -rs tests/test_workers_faults.py $${QUICK:+-k "clones or slurm"}
 
 prove-gpu: ## train and sample twice on the GPU and compare every byte (GPU=7b: speed and memory at the 7B model's shape)
 	@case "$$GPU" in 7b) gib=40;; *) gib=4;; esac; \

@@ -37,6 +37,7 @@ TYPED: dict[str, dict[str, str]] = {
     "make plan": {},
     "make plan PROFILE=qwen1_5b": {},
     "make plan PROFILE=qwen7b": {},
+    'make plan WORKERS="1 2 4"': {},
     "make profile PROFILE=smollm2": {},
     "make setup": {},
     "make site": {},
@@ -52,9 +53,11 @@ CI = "a step of .ci/run by itself"
 GPU = "needs an NVIDIA GPU"
 INDEX = "asks a package index for 2 GB"
 CONTAINER = "needs docker or podman; make test-image is the test of the image"
+MACHINES = "needs other machines; make prove-workers is the test of it"
 NAMES = "stands for more than one command"
 LONG = "takes an hour and more"
 NOT_TYPED = {
+    "dvc remote add": NAMES,
     "git clone <this repository> persona-collapse && cd persona-collapse": "what the test begins with",
     "make reproduce": "takes a quarter of an hour; .ci/run does a part of it",
     "make reproduce FROM=scratch": LONG,
@@ -68,6 +71,13 @@ NOT_TYPED = {
     "make prove RECORD=1": "the same, and writes what it finds",
     "make survey": "takes ten minutes",
     "make bench": LONG,
+    "make prove-workers": "takes five minutes; .ci/run does the short form",
+    "make repro WORKERS=2": "writes what is out of date; tests/test_workers.py runs it on a small bundle",
+    "make reproduce WORKERS=2": "takes a quarter of an hour",
+    "make scheduler HOST=login1": MACHINES,
+    "make worker SCHEDULER=tls://login1:8786 CERTIFICATE=certificate.pem": MACHINES,
+    "make reproduce SCHEDULER=tls://login1:8786 CERTIFICATE=certificate.pem REMOTE=lab": MACHINES,
+    "make reproduce PROFILE=qwen1_5b CLUSTER=slurm.yaml REMOTE=lab": MACHINES,
     "make lock": "asks a package index for newer versions",
     "make record": "writes the record",
     "make test-vllm": "installs vLLM, 5 GB",

@@ -25,7 +25,7 @@ from persona_collapse.workers import elsewhere, run, task
 
 from . import scratch
 
-pytestmark = pytest.mark.skipif("WORKERS" not in os.environ, reason="takes minutes: make prove-workers")
+pytestmark = pytest.mark.skipif("PROVE_WORKERS" not in os.environ, reason="takes minutes: make prove-workers")
 
 COORDINATOR = [sys.executable, "-P", "-m", "persona_collapse.workers.run"]
 WORKER = [sys.executable, "-P", "-m", "persona_collapse.workers.worker"]

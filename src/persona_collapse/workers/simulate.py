@@ -18,7 +18,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
 from ..planning import costs, plan, states
-from . import graph, needs
+from . import needs
 from .dispatch import Dispatch, Needs, Worker
 
 OVERHEAD = 3.0  # seconds a stage, measured (docs/scale.md)
@@ -40,7 +40,8 @@ def simulate(
     """Run the stages in virtual time.
 
     Args:
-        made: bytes that each stage makes; they move to the remote once, and from it to every clone that reads them.
+        made: bytes that each stage makes and DVC keeps a copy of; they move to the remote once, and from it to every
+            clone that reads them. What a stage makes that DVC does not keep, a clone that reads it makes for itself.
     """
     dispatch = Dispatch(before, needed)
     clone = {}
@@ -54,12 +55,13 @@ def simulate(
         while chosen := dispatch.next():
             stage, worker = chosen
             here = clone[worker.name]
-            fetched = sum(made[one] for one in before[stage] if here not in has[one])
-            sent = made[stage] if here else 0.0
-            for one in before[stage]:
+            missing = [one for one in before[stage] if here not in has[one]]
+            size = sum(made[one] for one in missing) + (made[stage] if here else 0.0)
+            for one in missing:
                 has[one].add(here)
-            moved += fetched + sent
-            took = needed[stage].seconds + OVERHEAD + (fetched + sent) / costs.NETWORK_RATE
+            moved += size
+            took = needed[stage].seconds + OVERHEAD + size / costs.NETWORK_RATE
+            took += sum(needed[one].seconds for one in missing if needed[one].home)
             busy += took
             heapq.heappush(events, (now + took, stage))
         if not events:
@@ -106,9 +108,16 @@ def table(params: parameters.Params, profile: Path, workers: Sequence[int], seed
     listed = states.stages(profile)
     first, *others = map(str, params.seeds)
     kept = [stage for stage in listed if not any(of_seed(stage.name, seed) for seed in others)]
-    before = graph.nearest(graph.ancestors(listed), [stage.name for stage in kept])
+    names = {stage.name for stage in kept}
+    before = {stage.name: set(stage.before & names) for stage in kept}
     needed = needs.needs(params, kept)
-    priced = {stage.name: cost.disk for stage, cost in plan.plan(params, kept)}
+    shape = costs.shape_of(params)
+    if shape is None:
+        raise InputError(f"{profile}: the shape of its model is not known before it is there")
+    # a plan's disk counts what DVC keeps twice, in its place and in the cache
+    priced = {
+        stage.name: plan.COSTS[stage.module](params, shape, stage).disk / 2 if stage.cached else 0.0 for stage in kept
+    }
     rows = [f"{'seeds':>6}{'workers':>9}{'hours':>9}{'at least':>10}{'efficiency':>12}{'GB moved':>10}"]
     for count in seeds:
         grown = many(before, needed, priced, first, count)
