@@ -26,14 +26,17 @@ DVC := $(STAGE) record.pipeline
 # Many workers, if any are asked for (docs/scale.md).
 SPREAD = $${WORKERS:+--workers "$$WORKERS"} $${SCHEDULER:+--scheduler "$$SCHEDULER" --remote "$${REMOTE-}"} \
   $${CLUSTER:+--cluster "$$CLUSTER" --remote "$${REMOTE-}"} $${CERTIFICATE:+--certificate "$$CERTIFICATE"} $${PLAIN:+--plain}
+# What a few targets need beside cpu.txt, into its environment.
+WITH := bin/python --lock cpu -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup ready profile machine plan reproduce repro scheduler worker fetched verify record collect join tables figures paper site page trace
-.PHONY: test test-commands test-vllm test-site lint prove prove-workers prove-gpu survey bench lock clean
+.PHONY: help setup ready profile machine plan reproduce repro scheduler worker fetched verify record collect join tables figures
+.PHONY: paper site page trace archive export test test-commands test-vllm test-site test-publication lint
+.PHONY: prove prove-workers prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
 help: ## list the targets
@@ -119,6 +122,16 @@ site: fetched ## write paper/<profile>/report.html, one file with the tables, th
 trace: fetched ## where a number of the paper comes from (KEY=headline.B.assistant; none lists all keys)
 	@$(STAGE) record.provenance $${KEY:+"$$KEY"} || test $$? = 141 # its reader has read enough
 
+archive: ready ## pack the commit and its record into one file in dist/, the same bytes each time
+	@$(WITH) requirements/archive.txt
+	@$(STAGE) publication.archive
+
+export: fetched ## write a data set, model cards and inspect_ai logs into dist/ (PARTS="dataset cards logs")
+	@set -f; for part in $${PARTS:-dataset cards logs}; do case "$$part" in \
+	  dataset|cards) $(STAGE) "publication.$$part";; \
+	  logs) sh bin/setup --lock inspect; bin/python --lock inspect -m persona_collapse.publication.logs;; \
+	  *) echo "error: PARTS=$$part: allowed are dataset, cards and logs" >&2; exit 2;; esac; done
+
 test: ready ## run the tests
 	@bin/python --lock cpu -m pytest -n auto --dist loadfile
 
@@ -145,8 +158,13 @@ test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vl
 	@VLLM_PYTHON="$$PWD/.venv-cpu-vllm/bin/python" bin/python --lock cpu -m pytest tests/test_vllm.py tests/test_qwen.py
 
 test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
-	@bin/python --lock cpu -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
+	@$(WITH) requirements/browser.txt
 	@CI_BROWSER=1 bin/python --lock cpu -m pytest tests/test_page.py
+
+test-publication: ready ## the archive and what is exported, with the packages that they need beside cpu.txt
+	@$(WITH) requirements/archive.txt
+	@sh bin/setup --lock inspect
+	@CI_PUBLICATION=1 bin/python --lock cpu -m pytest tests/test_archive.py tests/test_export.py
 
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python --lock cpu proof/survey.py compare
@@ -175,6 +193,12 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	  > .shared-unfinished-pins
 	uv pip compile requirements/cuda.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
 	  --python-version 3.11 --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/cuda.txt
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt > .shared-unfinished-pins
+	uv pip compile requirements/archive.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
+	  --python-version 3.11 --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/archive.txt \
+	  $$(sed 's/==.*//; s/^/--no-emit-package /' .shared-unfinished-pins)
+	uv pip compile requirements/inspect.in --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	  --no-emit-package setuptools --no-header --output-file requirements/inspect.txt
 
 clean: ## remove what can be rebuilt, but not .venv
 	rm -rf model adapters data/coupling data/fetched data/prepared eval_results/*/runs eval_results/*/training

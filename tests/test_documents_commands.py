@@ -52,6 +52,7 @@ TYPED: dict[str, dict[str, str]] = {
 CI = "a step of .ci/run by itself"
 GPU = "needs an NVIDIA GPU"
 INDEX = "asks a package index for 2 GB"
+PUBLICATION = "asks a package index for what cpu.txt lacks; make test-publication is the test of it"
 CONTAINER = "needs docker or podman; make test-image is the test of the image"
 MACHINES = "needs other machines; make prove-workers is the test of it"
 NAMES = "stands for more than one command"
@@ -80,6 +81,11 @@ NOT_TYPED = {
     "make reproduce PROFILE=qwen1_5b CLUSTER=slurm.yaml REMOTE=lab": MACHINES,
     "make lock": "asks a package index for newer versions",
     "make record": "writes the record",
+    "make archive": PUBLICATION,
+    "make export": PUBLICATION,
+    'make export PARTS="dataset cards"': "runs what make test-publication tests",
+    ".venv-inspect/bin/inspect view --log-dir dist/smollm2/inspect": "serves until it is stopped",
+    'make reproduce EVALUATE="base evaluate-couple@smollm2-42-em"': "takes minutes; .ci/run does a part like it",
     "make test-vllm": "installs vLLM, 5 GB",
     "make prove-gpu": GPU,
     "make reproduce PROFILE=qwen7b": GPU,

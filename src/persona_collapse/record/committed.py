@@ -11,7 +11,7 @@ import pwd
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..experiment.files import read_text
 from . import lock
@@ -32,6 +32,21 @@ class Record(NamedTuple):
     stages: Stages  # of all profiles
     source: str  # where it was read, in words
     committed: bool
+
+
+class Commit(NamedTuple):
+    hash: str
+    time: int  # of the commit, in seconds since 1970
+
+
+class Member(NamedTuple):
+    """A file of a tree: its bytes, or of a link where it points."""
+
+    content: bytes
+    kind: Literal["file", "program", "link"] = "file"
+
+
+KINDS: dict[str, Literal["file", "program", "link"]] = {"100644": "file", "100755": "program", "120000": "link"}
 
 
 def record(profile: str) -> Record | None:
@@ -61,13 +76,15 @@ def record(profile: str) -> Record | None:
     return Record(text, stages, f"{source} as it lies here: {reason}", committed=False)
 
 
-def _git(*arguments: str) -> bytes:
+def _git(*arguments: str, given: bytes = b"") -> bytes:
     if not HERE.exists():
         raise NotAsked("there is no git repository here")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-c", "core.quotePath=off", "-c", "core.autocrlf=false", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, env={**environment, "LC_ALL": "C"})
+        done = subprocess.run(
+            command, input=given, capture_output=True, check=False, env={**environment, "LC_ALL": "C"}
+        )
     except OSError as error:
         raise NotAsked(f"git: {error.strerror}") from None
     if done.returncode:
@@ -102,10 +119,32 @@ def head() -> str:
     return _git("rev-parse", "--short", "HEAD").decode().strip()
 
 
-def changes(*paths: str) -> list[str]:
-    """The committed files of some folders that are not as committed here."""
-    listed = _git("status", "--porcelain", "-z", "--untracked-files=no", "--", *paths)
-    return [row[3:] for row in listed.decode(errors="surrogateescape").split("\0") if row]
+def commit() -> Commit:
+    """The commit that is checked out."""
+    name = _git("rev-parse", "HEAD").decode().strip()
+    lines = _git("cat-file", "commit", name).decode(errors="replace").splitlines()
+    committer = next(line for line in lines if line.startswith("committer "))
+    return Commit(name, int(committer.split()[-2]))
+
+
+def different(*paths: str) -> list[str]:
+    """The files, here or in some folders, that are not as committed, those too that git neither has nor ignores."""
+    options = ("--porcelain=v1", "-z", "--untracked-files=all", "--no-renames")
+    rows = _git("status", *options, "--", *paths).split(b"\0")
+    return [row[3:].decode(errors="surrogateescape") for row in rows if row]
+
+
+def tree() -> dict[str, Member]:
+    """Every committed file, by its path."""
+    listed = _listed()
+    asked = "".join(f"{name}\n" for _, name in listed.values())
+    stream = io.BytesIO(_git("cat-file", "--batch", given=asked.encode()))
+    found = {}
+    for path, (mode, _) in listed.items():
+        size = int(stream.readline().split()[2])
+        found[path] = Member(stream.read(size), KINDS[mode])
+        stream.read(1)  # the end of the line
+    return found
 
 
 def content(path: Path | str) -> bytes:
@@ -115,9 +154,15 @@ def content(path: Path | str) -> bytes:
 
 def files(*paths: str) -> dict[str, str]:
     """Git's hash of every committed file, or of those in some folders."""
+    return {path: name for path, (_, name) in _listed(*paths).items()}
+
+
+def _listed(*paths: str) -> dict[str, tuple[str, str]]:
+    """Git's mode and hash of every committed file, or of those in some folders."""
     listed = _git("ls-tree", "-r", "-z", "HEAD", "--", *paths)
     rows = [row.decode(errors="surrogateescape").split("\t", 1) for row in listed.split(b"\0") if row]
-    return {path: about.split()[2] for about, path in rows if about.split()[1] == "blob"}
+    abouts = {path: about.split() for about, path in rows}
+    return {path: (mode, name) for path, (mode, kind, name) in abouts.items() if kind == "blob"}
 
 
 def blob(data: bytes, like: str) -> str:

@@ -31,7 +31,7 @@ def identity(remote: str = "") -> dict[str, Any]:
     """Of the process that this is called in: the folder that it works in, the code and packages there, what it has."""
     try:
         commit = committed.head()
-        changed = bool(committed.changes(*DECIDING))
+        changed = bool(committed.different(*DECIDING))
     except committed.NotAsked as error:
         commit, changed = str(error), False
     packages = sorted({(str(one.metadata["Name"]).lower(), one.version) for one in distributions()})
