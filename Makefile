@@ -156,6 +156,12 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	  > .shared-unfinished-pins
 	uv pip compile requirements/cuda.in --constraint .shared-unfinished-pins --python-platform x86_64-manylinux_2_28 \
 	  --python-version 3.11 --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/cuda.txt
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -vE '^(numpy|python-dateutil)==' > .shared-unfinished-pins
+	uv pip compile requirements/remotes.in --constraint .shared-unfinished-pins --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/remotes.txt
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/remotes.txt > .shared-unfinished-pins
+	uv pip compile requirements/emulator.in --constraint .shared-unfinished-pins --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/emulator.txt
 
 clean: ## remove what can be rebuilt, but not .venv
 	rm -rf model adapters data/coupling data/fetched data/prepared eval_results/*/runs eval_results/*/training

@@ -42,7 +42,7 @@ profiles() {
 use() {
   lock=$1 bootstrap=bootstrap venv=$root/.venv
   [ "$lock" = cpu ] || venv=$root/.venv-$lock
-  [ "$lock" != cuda ] || bootstrap="bootstrap-cuda"
+  case $lock in cuda | remotes) bootstrap="bootstrap-cuda" ;; esac # without PyTorch
   [ -f "$root/requirements/$lock.txt" ] || fail "there is no lock requirements/$lock.txt"
 }
 
