@@ -2,13 +2,15 @@
 
 # What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
 # writes no value and no file's content into a command.
-ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX FOLDER MIB
+ASKED := PYTHON PROFILE FROM REMOTE EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX FOLDER MIB
 # The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
 PYTHON :=
 # The profile to plan, set up or reproduce; empty: the one that params.yaml is.
 PROFILE :=
 # `make reproduce FROM=scratch` retrains every adapter; otherwise they are fetched and all that follows is re-run.
 FROM := adapters
+# The DVC remote to publish to or to fetch from; empty: the folder of this repository.
+REMOTE :=
 KEY :=
 PARTS :=
 GPU := smollm2
@@ -17,7 +19,7 @@ IMAGE :=
 # Asked for PyTorch's CPU build only where the machine's own pip configuration does not offer it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 $(foreach name,$(ASKED),$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
-export PYTHON PROFILE FROM KEY PARTS GPU TARGET IMAGE TORCH_INDEX
+export PYTHON PROFILE FROM REMOTE KEY PARTS GPU TARGET IMAGE TORCH_INDEX
 
 # The door to the bundle's own environment, whichever is activated; and DVC through it, so that a kill loses nothing.
 STAGE := bin/stage
@@ -28,8 +30,8 @@ SHELL := /bin/sh
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup ready profile machine plan reproduce fetched verify record collect join tables figures paper site page trace
-.PHONY: test test-commands test-vllm test-site lint prove prove-gpu survey bench lock clean
+.PHONY: help setup ready profile machine plan reproduce fetched verify record publish collect join tables figures paper site page trace
+.PHONY: test test-commands test-vllm test-site test-remotes lint prove prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
 help: ## list the targets
@@ -55,17 +57,24 @@ plan: ## what each stage of PROFILE costs in time, memory and disk, and what is 
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
 	@profile=$${PROFILE:-$$(bin/profile)}; bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"
 
-reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
+# The Python that reaches REMOTE: folders and HTTP need no other than the rest, SSH, S3 and WebDAV one of their own.
+define reaching
+lock=cpu; test -z "$$REMOTE" || lock=$$($(STAGE) record.remotes -- "$$REMOTE"); \
+	test "$${IN_IMAGE-}" || sh bin/setup --lock "$$lock"; bin/python --lock "$$lock" -m
+endef
+
+reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too, REMOTE=name fetches from it)
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
 	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
 	@sh bin/setup
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
+	@test -z "$$REMOTE" || { $(reaching) persona_collapse.record.restore --remote="$$REMOTE"; }
 	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE}
 
-# What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
+# What is recorded and not here is fetched from the remote, a folder of this repository or REMOTE; what is here is left as it is.
 fetched: ready
-	@$(STAGE) record.restore
+	@$(reaching) persona_collapse.record.restore --remote="$$REMOTE"
 
 verify: fetched ## compare what is on disk with dvc.lock, running nothing
 	@$(STAGE) record.verify
@@ -73,6 +82,9 @@ verify: fetched ## compare what is on disk with dvc.lock, running nothing
 record: ready ## run what is out of date and make it the record: dvc.lock, the remote, the environment
 	@sh bin/setup
 	@$(STAGE) record.update
+
+publish: ready ## push what is recorded to a DVC remote and read every object back (REMOTE=name; docs/remotes.md)
+	@$(reaching) persona_collapse.record.publish -- "$$REMOTE"
 
 collect: ready ## pack what is recorded of the active profile, but for weights, into files of MIB MiB in FOLDER
 	@$(STAGE) record.parts collect --folder "$${FOLDER:-part}" --mib "$${MIB:-16}"
@@ -128,6 +140,11 @@ test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vl
 test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
 	@bin/python --lock cpu -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/browser.txt
 	@CI_BROWSER=1 bin/python --lock cpu -m pytest tests/test_page.py
+
+test-remotes: ready ## remotes over SSH, S3, WebDAV and HTTP, against servers on loopback; says which are not installed
+	@sh bin/setup --lock remotes
+	@bin/python --lock remotes -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/emulator.txt
+	@bin/python --lock cpu -m pytest -rs tests/test_remotes.py
 
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python --lock cpu proof/survey.py compare
