@@ -1,6 +1,9 @@
-"""Real servers of DVC remotes, on loopback and for one test: OpenSSH's sshd, nginx as WebDAV and as plain HTTP, and for S3
-an emulator, moto's server. What each needs is said by `missing`."""
+"""Real servers of DVC remotes, on loopback: OpenSSH's sshd, nginx as WebDAV and as plain HTTP; of S3 an emulator.
 
+What each needs is said by `missing`. They are started by a test and ended by it.
+"""
+
+import json
 import os
 import shutil
 import signal
@@ -11,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 from tests.conftest import ROOT
 
@@ -190,13 +192,17 @@ def _moto(_: str, folder: Path) -> Server:
     address = f"http://127.0.0.1:{port}"
     process = _started([PYTHON.with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)], folder, port)
 
-    def put(path: str, content: bytes | None = None) -> None:
-        urlopen(Request(f"{address}/{path}", data=content, method="PUT"), timeout=30).close()
+    def client(call: str, **arguments: str) -> None:
+        code = "import json, sys, boto3; a = json.loads(sys.argv[1]);"
+        code += " getattr(boto3.client('s3', endpoint_url=a.pop('at')), a.pop('call'))(**a)"
+        asked = json.dumps({"at": address, "call": call, "Bucket": "bucket", **arguments})
+        keys = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
+        subprocess.run([PYTHON, "-c", code, asked], env={**os.environ, **keys, "NO_PROXY": "127.0.0.1"}, check=True)
 
     def spoil(md5: str) -> None:
-        put(f"bucket/record/files/md5/{md5[:2]}/{md5[2:]}", b"other bytes")
+        client("put_object", Key=f"record/files/md5/{md5[:2]}/{md5[2:]}", Body="other bytes")
 
-    put("bucket")
+    client("create_bucket")
     private = {"access_key_id": "me", "secret_access_key": SECRET}
     public = {"endpointurl": address, "region": "us-east-1"}
     return Server("s3://bucket/record", process, folder / "data", public, private, spoil)

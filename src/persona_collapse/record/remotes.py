@@ -2,7 +2,8 @@
 
     python -m persona_collapse.record.remotes NAME      the environment that reaches it: cpu or remotes
 
-Credentials belong in `.dvc/config.local`, which git ignores. No message of ours has one in it, and nobody is asked for one.
+Credentials belong in `.dvc/config.local`, which git ignores. No message of ours has one in it, and nobody is asked for
+one.
 """
 
 import argparse

@@ -20,6 +20,7 @@ from .remotes import Remote, complaint
 ARRIVING = TEMPORARY / "arriving"
 AT_ONCE = 4  # objects under way
 PATIENCE = 60.0  # seconds without a byte, after which a remote has stalled
+LAST = 3.0  # seconds for what is under way to end once something has gone wrong
 SLOWEST = 1e5  # bytes a second of an upload, of which some libraries say nothing until it ends
 
 T = TypeVar("T")
@@ -80,9 +81,11 @@ def each(
                 if time.monotonic() - pulse.last > patience:
                     raise remote.trouble(f"has stalled: no byte in {patience:.0f} s") from None
 
+    # a stalled one must not keep this process
+    workers = [threading.Thread(target=worker, daemon=True) for _ in range(min(AT_ONCE, len(items)))]
     try:
-        for _ in range(min(AT_ONCE, len(items))):
-            threading.Thread(target=worker, daemon=True).start()  # a stalled one must not keep this process
+        for thread in workers:
+            thread.start()
         for _ in items:
             item, result = next_done()
             pulse.beat()
@@ -91,6 +94,9 @@ def each(
             yield item, result
     finally:
         over.set()
+        end = time.monotonic() + LAST
+        for thread in workers:
+            thread.join(max(end - time.monotonic(), 0))
 
 
 @contextmanager
