@@ -294,6 +294,24 @@ def test_a_cache_that_lacks_an_object_takes_it_from_the_repositorys_own_remote(b
     assert cache_is_right(bundle) == set(recorded(bundle).values())
 
 
+def test_what_is_recorded_by_its_hash_alone_goes_along_where_it_is_and_is_missed_by_nobody(bundle, told, monkeypatch):
+    monkeypatch.setattr("persona_collapse.record.disk.by_hash_alone", lambda path, _: path.startswith("adapters/"))
+    outs = recorded(bundle)
+    em, benign = (outs[f"adapters/smollm2/42/{phase}/adapter.bin"] for phase in ("em", "benign"))
+    assert len({em, benign}) == 2
+    for place in (".dvc/cache", "remote"):
+        (bundle / place / "files/md5" / em[:2] / em[2:]).unlink()
+    scratch.commit(bundle)
+    local(bundle, f"url = {bundle.parent}/lab")
+    assert told(publish, "lab").endswith("; 1 adapters are neither here nor there\n")
+    for place in (".dvc/cache", "remote", "adapters"):
+        shutil.rmtree(bundle / place)
+    assert told(restore, "--remote", "lab") == ""
+    assert cache_is_right(bundle) == {*outs.values()} - {em}
+    assert md5(bundle / "adapters/smollm2/42/benign/adapter.bin") == benign
+    assert not (bundle / "adapters/smollm2/42/em/adapter.bin").exists()
+
+
 @pytest.mark.parametrize(
     "settings",
     [
