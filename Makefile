@@ -63,7 +63,7 @@ lock=cpu; test -z "$$REMOTE" || lock=$$($(STAGE) record.remotes -- "$$REMOTE"); 
 	test "$${IN_IMAGE-}" || sh bin/setup --lock "$$lock"; bin/python --lock "$$lock" -m
 endef
 
-reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too, REMOTE=name fetches from it)
+reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters, REMOTE=name)
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
 	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
@@ -72,7 +72,7 @@ reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (
 	@test -z "$$REMOTE" || { $(reaching) persona_collapse.record.restore --remote="$$REMOTE"; }
 	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE}
 
-# What is recorded and not here is fetched from the remote, a folder of this repository or REMOTE; what is here is left as it is.
+# What is recorded and not here is fetched from the remote, a folder of this repository or REMOTE; what is here stays as it is.
 fetched: ready
 	@$(reaching) persona_collapse.record.restore --remote="$$REMOTE"
 
