@@ -10,6 +10,8 @@ PYTHON :=
 PROFILE :=
 # `make reproduce FROM=scratch` retrains every adapter; otherwise they are fetched and all that follows is re-run.
 FROM := adapters
+# The DVC remote to publish to or to fetch from; empty: the folder of this repository.
+REMOTE :=
 KEY :=
 PARTS :=
 GPU := smollm2
@@ -18,7 +20,7 @@ IMAGE :=
 # Asked for PyTorch's CPU build only where the machine's own pip configuration does not offer it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 $(foreach name,$(ASKED),$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
-export PYTHON PROFILE FROM KEY PARTS GPU TARGET IMAGE TORCH_INDEX
+export PYTHON PROFILE FROM REMOTE KEY PARTS GPU TARGET IMAGE TORCH_INDEX
 
 # The door to the bundle's own environment, whichever is activated; and DVC through it, so that a kill loses nothing.
 STAGE := bin/stage
@@ -34,8 +36,8 @@ SHELL := /bin/sh
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup ready profile machine plan reproduce repro scheduler worker fetched verify record collect join tables figures
-.PHONY: paper site page trace archive export test test-commands test-vllm test-site test-publication lint
+.PHONY: help setup ready profile machine plan reproduce repro scheduler worker fetched verify record publish collect join tables
+.PHONY: figures paper site page trace archive export test test-commands test-vllm test-site test-publication test-remotes lint
 .PHONY: prove prove-workers prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
@@ -65,12 +67,19 @@ plan: ## what each stage of PROFILE costs in time, memory and disk, and what is 
 	  else \
 	  bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"; fi
 
-reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters too)
+# The Python that reaches REMOTE: folders and HTTP need no other than the rest, SSH, S3 and WebDAV one of their own.
+define reaching
+lock=cpu; test -z "$$REMOTE" || lock=$$($(STAGE) record.remotes -- "$$REMOTE"); \
+	test "$${IN_IMAGE-}" || sh bin/setup --lock "$$lock"; bin/python --lock "$$lock" -m
+endef
+
+reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters, REMOTE=name)
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
 	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
 	@sh bin/setup
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
+	@test -z "$$REMOTE" || { $(reaching) persona_collapse.record.restore --remote="$$REMOTE"; }
 	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE} -- $(SPREAD)
 
 repro: ready ## run what is out of date after a change, on WORKERS=N, SCHEDULER=address or CLUSTER=file (docs/scale.md)
@@ -82,9 +91,9 @@ scheduler: ready ## start a Dask scheduler that workers of other machines join, 
 worker: ready ## have this clone work for a scheduler (SCHEDULER=address CERTIFICATE=file)
 	@$(STAGE) workers.worker --scheduler "$${SCHEDULER-}" $${CERTIFICATE:+--certificate "$$CERTIFICATE"} $${PLAIN:+--plain}
 
-# What is recorded and not here is fetched from the remote, a folder of this repository; what is here is left as it is.
+# What is recorded and not here is fetched from the remote, a folder of this repository or REMOTE; what is here stays as it is.
 fetched: ready
-	@$(STAGE) record.restore
+	@$(reaching) persona_collapse.record.restore --remote="$$REMOTE"
 
 verify: fetched ## compare what is on disk with dvc.lock, running nothing
 	@$(STAGE) record.verify
@@ -92,6 +101,9 @@ verify: fetched ## compare what is on disk with dvc.lock, running nothing
 record: ready ## run what is out of date and make it the record: dvc.lock, the remote, the environment
 	@sh bin/setup
 	@$(STAGE) record.update
+
+publish: ready ## push what is recorded to a DVC remote and read every object back (REMOTE=name; docs/remotes.md)
+	@$(reaching) persona_collapse.record.publish -- "$$REMOTE"
 
 collect: ready ## pack what is recorded of the active profile, but for weights, into files of MIB MiB in FOLDER
 	@$(STAGE) record.parts collect --folder "$${FOLDER:-part}" --mib "$${MIB:-16}"
@@ -166,6 +178,11 @@ test-publication: ready ## the archive and what is exported, with the packages t
 	@sh bin/setup --lock inspect
 	@CI_PUBLICATION=1 bin/python --lock cpu -m pytest tests/test_archive.py tests/test_export.py
 
+test-remotes: ready ## remotes over SSH, S3, WebDAV and HTTP, against servers on loopback; says which are not installed
+	@sh bin/setup --lock remotes
+	@bin/python --lock remotes -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/emulator.txt
+	@bin/python --lock cpu -m pytest -rs tests/test_remotes.py
+
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python --lock cpu proof/survey.py compare
 
@@ -199,6 +216,12 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	  $$(sed 's/==.*//; s/^/--no-emit-package /' .shared-unfinished-pins)
 	uv pip compile requirements/inspect.in --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
 	  --no-emit-package setuptools --no-header --output-file requirements/inspect.txt
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -vE '^(numpy|python-dateutil)==' > .shared-unfinished-pins
+	uv pip compile requirements/remotes.in --constraint .shared-unfinished-pins --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/remotes.txt
+	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/remotes.txt > .shared-unfinished-pins
+	uv pip compile requirements/emulator.in --constraint .shared-unfinished-pins --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/emulator.txt
 
 clean: ## remove what can be rebuilt, but not .venv
 	rm -rf model adapters data/coupling data/fetched data/prepared eval_results/*/runs eval_results/*/training

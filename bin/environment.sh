@@ -42,7 +42,10 @@ profiles() {
 use() {
   lock=$1 bootstrap=bootstrap venv=$root/.venv
   [ "$lock" = cpu ] || venv=$root/.venv-$lock
-  [ ! -f "$root/requirements/bootstrap-$lock.txt" ] || bootstrap="bootstrap-$lock"
+  case $lock in
+    remotes) bootstrap=bootstrap-cuda ;; # without PyTorch
+    *) [ ! -f "$root/requirements/bootstrap-$lock.txt" ] || bootstrap="bootstrap-$lock" ;;
+  esac
   [ -f "$root/requirements/$lock.txt" ] || fail "there is no lock requirements/$lock.txt"
 }
 

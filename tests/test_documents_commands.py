@@ -55,6 +55,7 @@ INDEX = "asks a package index for 2 GB"
 PUBLICATION = "asks a package index for what cpu.txt lacks; make test-publication is the test of it"
 CONTAINER = "needs docker or podman; make test-image is the test of the image"
 MACHINES = "needs other machines; make prove-workers is the test of it"
+SERVER = "needs a server of the reader's own; make test-remotes starts some"
 NAMES = "stands for more than one command"
 LONG = "takes an hour and more"
 NOT_TYPED = {
@@ -108,6 +109,21 @@ NOT_TYPED = {
     "bin/stage ROOM.MODULE": NAMES,
     ".venv/bin/dvc push -r <your remote>": "needs a remote of the reader's own",
     ".venv/bin/dvc repro fetch fetch-prompts": "downloads from a hub, and only for the profiles that want it",
+    "make publish REMOTE=lab": SERVER,
+    "make fetched REMOTE=lab": SERVER,
+    "make reproduce REMOTE=lab": SERVER,
+    ".venv/bin/dvc remote add --local lab ssh://host/folder": SERVER,
+    ".venv/bin/dvc remote modify --local lab keyfile ~/.ssh/lab": SERVER,
+    ".venv/bin/dvc remote add --local lab s3://bucket/folder": SERVER,
+    ".venv/bin/dvc remote modify --local lab access_key_id ID": SERVER,
+    ".venv/bin/dvc remote modify --local lab secret_access_key KEY": SERVER,
+    ".venv/bin/dvc remote modify --local lab endpointurl https://host": SERVER,
+    ".venv/bin/dvc remote add --local lab webdavs://host/folder": SERVER,
+    ".venv/bin/dvc remote modify --local lab user ME": SERVER,
+    ".venv/bin/dvc remote modify --local lab password PASSWORD": SERVER,
+    ".venv/bin/dvc remote add --local lab https://host/folder": SERVER,
+    ".venv/bin/dvc remote modify --local lab auth basic": SERVER,
+    "make test-remotes": CI,
     "bin/stage analysis.claims --report B=marker_eval.json --report C4=...": "needs files of the report's authors",
 }
 

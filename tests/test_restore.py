@@ -53,6 +53,19 @@ def test_what_the_remote_has_lost_is_named(clone, capsys):
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
     paths = {out["path"] for stage in stages.values() for out in stage["outs"] if out["md5"] in names}
-    assert any(
-        line == f"error: {path}: not here, and the remote does not have what was recorded of it" for path in paths
-    )
+    assert line.startswith("error: remote local (")
+    assert any(f"): does not have what was recorded of {path}, and it is not here" in line for path in paths)
+
+
+def test_other_bytes_than_recorded_are_put_nowhere(clone, capsys):
+    damaged = next(path for path in (clone / "remote").rglob("*") if path.is_file())
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes() + b"?")
+    with pytest.raises(SystemExit) as stop:
+        restore.main()
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "remote local (" in line and f"recorded {damaged.parent.name}{damaged.name}" in line
+    cache = clone / ".dvc/cache/files/md5"
+    assert all(md5(path) == path.parent.name + path.name for path in cache.rglob("*") if path.is_file())
+    assert not any((clone / path).exists() for path in RUNS)

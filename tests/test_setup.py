@@ -6,6 +6,7 @@ The bundle here is this one's scripts and Makefile around packages of a few line
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,8 @@ MODULES = {
     "record/restore": "",
     "record/pipeline": PIPELINE,
     "record/provenance": SAY,
+    "record/publish": SAY,
+    "record/remotes": "print('cpu')",
     "record/reproduce": SAY,
     "report/documents": "",
     "inputs/machine": "",
@@ -282,6 +285,11 @@ def test_a_user_without_an_entry_in_passwd_has_a_name_and_a_home(ready, run):
     assert found["user"] and Path(found["home"]).is_absolute()
 
 
+def test_a_user_without_a_login_has_the_name_that_the_system_knows(ready, run):
+    """A container sets no LOGNAME; a number in its place would be another user to an SSH server."""
+    assert hello(run(ready, "bin/stage", "hello"))["user"] == pwd.getpwuid(os.getuid()).pw_name
+
+
 # ---- the environment ----
 
 
@@ -443,10 +451,25 @@ HOSTILE = """a b"; touch bad; '$(touch bad)' `touch bad` $(shell touch bad) $$HO
 
 
 ALLOWED = {"PROFILE": "smollm2", "FROM": "adapters", "TARGET": "cpu"}
-ASKED = [*ALLOWED, "EVALUATE", "KEY", "CPUS", "GPU", "PARTS", "IMAGE", "WHEELS", "PYTHON", "QUICK", "TORCH_INDEX"]
+ASKED = [
+    *ALLOWED,
+    "EVALUATE",
+    "KEY",
+    "CPUS",
+    "GPU",
+    "PARTS",
+    "IMAGE",
+    "WHEELS",
+    "PYTHON",
+    "QUICK",
+    "TORCH_INDEX",
+    "REMOTE",
+]
 
 
-@pytest.mark.parametrize("target", ["trace", "reproduce", "plan", "profile", "image", "prove", "bench", "setup"])
+@pytest.mark.parametrize(
+    "target", ["trace", "reproduce", "plan", "profile", "image", "prove", "bench", "setup", "publish"]
+)
 def test_no_value_given_to_make_is_run(ready, run, target):
     """All at once, and again with right values for those that are checked, so that more of the recipe is run."""
     for allowed in ({}, ALLOWED):
@@ -459,6 +482,8 @@ def test_no_value_given_to_make_is_run(ready, run, target):
     [
         (["trace"], []),
         (["trace", f"KEY={HOSTILE}"], [HOSTILE]),
+        (["publish", f"REMOTE={HOSTILE}"], ["--", HOSTILE]),
+        (["reproduce", "REMOTE=lab"], ["--from", "adapters"]),
         (["prove"], []),
         (["prove", "QUICK=1", "CPUS="], ["--quick", "--cpus", ""]),
         (["prove", "RECORD=1", "CPUS=Haswell EPYC-Rome"], ["--record", "--cpus", "Haswell EPYC-Rome"]),

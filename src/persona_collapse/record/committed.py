@@ -165,6 +165,19 @@ def _listed(*paths: str) -> dict[str, tuple[str, str]]:
     return {path: (mode, name) for path, (mode, kind, name) in abouts.items() if kind == "blob"}
 
 
+def changed() -> list[str]:
+    """What is not as committed, new files included, as git lists it; `NotAsked` without git."""
+    return _git("status", "--porcelain").decode(errors="replace").splitlines()
+
+
+def ignored(path: Path | str) -> bool:
+    """Does git leave a file out? Without git there is nothing to leave it out of."""
+    if problem():
+        return True
+    listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "--", str(path))
+    return not listed
+
+
 def blob(data: bytes, like: str) -> str:
     """Git's hash of bytes, by the algorithm that made the hash `like`."""
     algorithm = hashlib.sha256 if len(like) == 64 else hashlib.sha1
