@@ -215,7 +215,8 @@ def test_two_workers_make_the_lock_of_one_to_the_byte_and_what_is_done_is_not_ru
         ([], "allowed is one of WORKERS=, SCHEDULER= and CLUSTER="),
         (["--workers", "1", "--cluster", "x"], "allowed is one of WORKERS=, SCHEDULER= and CLUSTER="),
         (["--scheduler", "tcp://127.0.0.1:9"], "name one with REMOTE="),
-        (["--scheduler", "tcp://127.0.0.1:9", "--remote", "lab"], "REMOTE=lab: no such remote; configured: local"),
+        (["--scheduler", "tcp://127.0.0.1:9", "--remote", "lab"], "REMOTE=lab: no such remote; configured are local"),
+        (["--scheduler", "tcp://127.0.0.1:9", "--remote", "server"], "through a folder, and this is ssh://"),
         (
             ["--scheduler", "tcp://127.0.0.1:9", "--remote", "local"],
             "SCHEDULER=.*:9: .*(refused|Timed out)",
@@ -227,6 +228,7 @@ def test_two_workers_make_the_lock_of_one_to_the_byte_and_what_is_done_is_not_ru
     ],
 )
 def test_bad_input_is_one_line_before_the_first_stage(bundle, monkeypatch, capsys, options, message):
+    Path(".dvc/config.local").write_text("['remote \"server\"']\n    url = ssh://example.org/folder\n")
     text = refused(monkeypatch, capsys, *options)
     (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
     assert re.search(message, line)

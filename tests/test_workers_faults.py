@@ -53,7 +53,7 @@ def one_lock(scratch_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The lock of a run without workers, from nothing."""
     folder = tmp_path_factory.mktemp("one") / "bundle"
     shutil.copytree(scratch_bundle, folder, symlinks=True)
-    (folder / "dvc.lock").unlink()
+    (folder / "dvc.lock").unlink(missing_ok=True)
     scratch.run(folder, "repro", "--force")
     return (folder / "dvc.lock").read_bytes()
 
@@ -63,7 +63,7 @@ def clone(bundle: Path, name: str) -> Path:
     folder = bundle.parent / name
     scratch.git(bundle.parent, "clone", "--quiet", str(bundle), name)
     shutil.copy(bundle / ".dvc/config.local", folder / ".dvc/config.local")
-    (folder / "dvc.lock").unlink()
+    (folder / "dvc.lock").unlink(missing_ok=True)
     return folder
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import md5, write_json
+from ..experiment.files import md5, write_text
 from ..record import entries, lock, pipeline
 from .task import LOGS
 
@@ -117,4 +117,4 @@ def main(stage: str, force: bool, given: Mapping[str, Any], remote: str) -> None
         except pipeline.Stopped as stopped:
             pipeline.end_children()
             sys.exit(128 + stopped.args[0])
-    write_json(LOGS / f"{stage}.json", made)
+    write_text(LOGS / f"{stage}.json", json.dumps(made))  # in the order in which DVC wrote it

@@ -31,7 +31,7 @@ from ..experiment.files import read_json, read_text, write_json
 from ..experiment.layout import PARAMS
 from ..planning import states
 from ..planning.preflight import available_memory
-from ..record import disk, entries, lock, pipeline
+from ..record import disk, entries, lock, pipeline, remotes
 from ..record.lock import LOCK
 from . import cluster, graph, joining, needs, task
 from .dispatch import Dispatch, Needs
@@ -222,8 +222,8 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
     if not args.force:
         there = {stage.name for stage in listed if stage.state == states.STATES[0]}
         expected = [name for name in expected if name not in there]
-    if args.remote and args.remote not in repo.config["remote"]:
-        raise InputError(f"REMOTE={args.remote}: no such remote; configured: {', '.join(repo.config['remote'])}")
+    if args.remote and (protocol := remotes.protocol(remotes.settings(repo, args.remote))):
+        raise InputError(f"REMOTE={args.remote}: workers exchange files through a folder, and this is {protocol}://")
     names = left_to_do(expected, args.force)
     needed = needs.needs(params, [stage for stage in listed if stage.name in names])
     before = [*entries.read()]
