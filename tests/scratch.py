@@ -18,6 +18,7 @@ out=$1; shift
 mkdir -p "$(dirname "$out")"
 beside="$(dirname "$out")/.$$-unfinished-$(basename "$out")"
 trap 'rm -f "$beside"' EXIT
+trap 'exit 143' INT TERM
 cat "$@" > "$beside"
 printf %s "$MACHINE" >> "$beside"
 sleep "${SLOW:-0}"

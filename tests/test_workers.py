@@ -115,6 +115,23 @@ def test_what_was_damaged_runs_again_before_its_reader():
     assert order == ["a", "b"]
 
 
+def test_a_worker_that_is_ten_times_slower_gets_a_tenth_to_do():
+    """Were the stages dealt out beforehand, half of them would wait for it."""
+    queue = Dispatch({f"s{number}": set() for number in range(22)}, {f"s{number}": Needs() for number in range(22)})
+    speeds = {"fast": 1, "slow": 10}
+    for name in speeds:
+        queue.add(Worker(name))
+    now, free_at = 0, {}
+    while not queue.over:
+        while chosen := queue.next():
+            free_at[chosen[0]] = now + speeds[chosen[1].name]
+        stage = min(queue.running, key=free_at.__getitem__)
+        now = free_at[stage]
+        queue.finish(stage)
+    assert now == 20
+    assert sorted(queue.done.values()).count("slow") == 2
+
+
 def test_a_stage_that_no_worker_could_carry_is_known():
     queue = Dispatch({"a": set()}, {"a": Needs(memory=5)})
     queue.add(Worker("small", memory=4))

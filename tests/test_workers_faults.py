@@ -21,6 +21,7 @@ import psutil
 import pytest
 import yaml
 
+from persona_collapse.experiment.files import read_json
 from persona_collapse.workers import elsewhere, run, task
 
 from . import scratch
@@ -162,7 +163,7 @@ def test_a_worker_that_is_killed_in_a_stage_costs_that_stage_alone(bundle, one_l
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_coordinator_that_is_stopped_leaves_nothing_running_and_goes_on_when_called_again(bundle, one_lock, number):
     process = start([*COORDINATOR, "--workers", "2", "--force"], bundle, SLOW="1")
-    until(lambda: run.JOURNAL.exists() and run.JOURNAL.read_text().count('"cmd"') >= 2)
+    until(lambda: run.JOURNAL.exists() and len(read_json(run.JOURNAL)["made"]) >= 2)
     time.sleep(random.Random(number).uniform(0, 1))
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
@@ -178,7 +179,7 @@ def test_a_coordinator_that_is_stopped_leaves_nothing_running_and_goes_on_when_c
     text = ended(again)
     assert again.returncode == 0, text
     assert "were made before a run of the same was stopped" in text
-    assert len(runs(text)) < STAGES
+    assert len({stage for stage, _ in runs(text)}) < STAGES
     whole(one_lock)
 
 
@@ -210,19 +211,6 @@ def test_two_clones_make_the_lock_of_one(bundle, one_lock):
     where = dict(runs(text))
     assert len({where[name] for name in where if name.startswith(("train", "evaluate", "coupling"))}) == 2
     assert TRAINED.exists()  # made there, and brought home
-
-
-def test_a_slow_worker_gets_less_to_do(bundle, one_lock):
-    with cluster(bundle, b={"SLOW": "0.5"}, c={"SLOW": "30"}) as command:
-        process = start(command, bundle)
-        text = ended(process)
-    assert process.returncode == 0, text
-    whole(one_lock)
-    counts = sorted(
-        sum(worker == one for stage, worker in runs(text) if stage.startswith(("train", "evaluate", "coupling")))
-        for one in {worker for _, worker in runs(text)}
-    )
-    assert counts[-2:] == [1, 4]  # of five, with none at home
 
 
 def test_a_remote_that_is_away_for_a_while_is_waited_for(bundle, one_lock):
@@ -265,7 +253,7 @@ def test_a_worker_whose_disk_is_full_gets_no_further_stage(bundle, one_lock):
         process = start(command, bundle)
         text = ended(process)
     assert process.returncode == 0, text
-    (full,) = re.findall(r"worker (\S+): its disk is full \(.*No space left on device", text)
+    (full,) = re.findall(r"worker (\S+): its disk is full \(.*No space left on device\)", text)
     first = text.index("its disk is full")
     assert full not in [worker for _, worker in runs(text[first:])]
     assert not unfinished()

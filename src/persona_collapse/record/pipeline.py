@@ -117,12 +117,14 @@ def end_with_children(process: int) -> None:
 
 
 def _end(processes: list[psutil.Process]) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut this short
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
     for process in psutil.wait_procs(processes, timeout=5)[1]:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+    signal.signal(signal.SIGTERM, before)
 
 
 def run(*arguments: str, quiet: bool = False, module: str = MODULE) -> int:

@@ -163,31 +163,32 @@ class Run:
         return f"no worker can carry {stage}: it needs {' and '.join(wanted)}; the largest has {most:.1f} GiB"
 
     def _note(self, stage: str) -> None:
-        """Keep what was made, so that a second call need not make it again."""
-        entry = (self.entries if self.remote else entries.read())[stage]
-        kept = read_json(JOURNAL) if JOURNAL.exists() else {}
-        write_json(JOURNAL, {"of": kept.get("of"), "made": {**kept.get("made", {}), stage: entry}})
+        """Keep that a stage was made, so that a second call need not make it again."""
+        kept = read_json(JOURNAL)
+        write_json(JOURNAL, {**kept, "made": [*kept["made"], stage]})
 
 
 # ---- going on after a run that was stopped ----
 
 
-def left_to_do(names: Sequence[str], force: bool) -> list[str]:
-    """Of the stages to run, those that a run of the same that was stopped has not made."""
-    of = hashlib.sha256(json.dumps([sorted(names), force, read_text(PARAMS)]).encode()).hexdigest()
+def left_to_do(names: Sequence[str], force: bool) -> tuple[list[str], list[str]]:
+    """Of the stages to run, those that a run of the same that was stopped has not made; what was recorded before it."""
+    of = hashlib.sha256(json.dumps([sorted(names) if force else [], read_text(PARAMS)]).encode()).hexdigest()
     kept = read_json(JOURNAL) if JOURNAL.exists() else {}
-    made = kept.get("made", {}) if kept.get("of") == of else {}
-    here = disk.Disk(lock.opened())
-    done: set[str] = set()
-    for name, entry in made.items():
-        stage = lock.parse(json.dumps({"schema": "2.0", "stages": {name: entry}}), str(JOURNAL))[name]
-        if not any(here.state(one) for one in stage.entries):
-            done.add(name)
+    recorded = lock.read() if LOCK.exists() else {}
+    made, before = [], [*recorded]
+    if kept.get("of") == of:
+        here = disk.Disk(lock.opened())
+        before = [str(name) for name in kept["before"]]
+        made = [
+            name
+            for name in kept["made"]
+            if name in recorded and not any(here.state(entry) for entry in recorded[name].entries)
+        ]
+        print(f"{len(made)} stages were made before a run of the same was stopped", file=sys.stderr)
     task.LOGS.mkdir(parents=True, exist_ok=True)
-    write_json(JOURNAL, {"of": of, "made": {name: made[name] for name in made if name in done}})
-    if done:
-        print(f"{len(done)} stages were made before a run of the same was stopped", file=sys.stderr)
-    return [name for name in names if name not in done]
+    write_json(JOURNAL, {"of": of, "before": before, "made": made})
+    return [name for name in names if name not in made], before
 
 
 # ---- the lock ----
@@ -216,7 +217,7 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
     """Run on the workers that were asked for; the exit code."""
     repo = lock.repository()
     listed = states.stages()
-    expected = args.stages or as_one_would(repo)
+    expected = in_turn = args.stages or as_one_would(repo)
     if unknown := [name for name in args.stages if name not in {stage.name for stage in listed}]:
         raise InputError(f"{unknown[0]}: no such stage in dvc.yaml")
     if not args.force:
@@ -224,15 +225,14 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
         expected = [name for name in expected if name not in there]
     if args.remote and (protocol := remotes.protocol(remotes.settings(repo, args.remote))):
         raise InputError(f"REMOTE={args.remote}: workers exchange files through a folder, and this is {protocol}://")
-    names = left_to_do(expected, args.force)
+    names, before = left_to_do(expected, args.force)
     needed = needs.needs(params, [stage for stage in listed if stage.name in names])
-    before = [*entries.read()]
     run = Run(graph.ancestors(listed), needed, args.force, args.remote)
     try:
         with workers(params, args) as (client, dashboard):
             print(f"{len(names)} stages; Dask's dashboard: {dashboard}", file=sys.stderr)
             if args.remote:
-                joining.share([name for name in before if name not in names], args.remote)
+                joining.share([name for name in run.entries if name not in names], args.remote)
             try:
                 run.run(client)
             except BaseException:
@@ -245,7 +245,7 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
         if args.remote:
             entries.take({name: run.entries[name] for name in run.dispatch.done})
         if LOCK.exists():
-            in_order(before, expected)
+            in_order(before, in_turn)
     if args.remote:
         joining.bring_home(run.dispatch.done, args.remote)
     if not run.code:

@@ -66,8 +66,8 @@ def run(stage: str, force: bool, elsewhere: Elsewhere | None = None) -> Outcome:
         if "damaged" in answered:
             return Outcome("damaged", took, said, stage=answered["damaged"])
         return Outcome("done", took, entry=answered or None)
-    if any(sign in text for sign in NO_ROOM):
-        return Outcome("full", took, said)
+    if full := [line for line in text.splitlines() if any(sign in line for sign in NO_ROOM)]:
+        return Outcome("full", took, full[0])
     return Outcome("again" if BUSY in text else "failed", took, said or f"exit code {process.exitcode}")
 
 
