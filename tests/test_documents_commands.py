@@ -68,6 +68,7 @@ NOT_TYPED = {
     "make prove RECORD=1": "the same, and writes what it finds",
     "make survey": "takes ten minutes",
     "make bench": LONG,
+    "make bench PARTS=targets": LONG,
     "make lock": "asks a package index for newer versions",
     "make record": "writes the record",
     "make test-vllm": "installs vLLM, 5 GB",

@@ -278,6 +278,28 @@ def test_the_documents_quote_what_the_results_say(monkeypatch):
     assert documents.rewritten() == {}, "out of date: make tables"
 
 
+MEASURED = r"\b\d[\d.,]*(?: to \d[\d.,]*)? ?(?:times|seconds?|minutes?|hours?|MB|GB|GiB|tokens/s)\b"
+
+
+def measures(text: str) -> list[str]:
+    """What a document says of speed and size by itself: not in a quote, and not in code."""
+    own = re.sub(r"(?m)^    .*$|`[^`]*`", "", documents.QUOTE.sub("", text))
+    return re.findall(MEASURED, own)
+
+
+def test_readme_and_appendix_type_no_speed_and_no_size():
+    """They went stale with every record; what was measured, when and on what is in docs/measurements.md."""
+    for name in ("README.md", "docs/artifact.md"):
+        text = (ROOT / name).read_text()
+        assert measures(text) == [], name
+        assert measures(f"{text}\nIt runs at 1.8 to 2.4 times\nthe speed, in 3.5 minutes, with 5 GiB.") == [
+            "1.8 to 2.4 times",
+            "3.5 minutes",
+            "5 GiB",
+        ]
+    assert measures("<!-- n measured.memory_gib -->5.0<!-- end --> GiB, `sleep 5 minutes`") == []
+
+
 def test_the_readme_shows_the_headline_and_the_ledger():
     text = (ROOT / "README.md").read_text()
     assert "<!-- lead table headline -->" in text and text.index("<!-- lead text finding.what -->") < 100
