@@ -114,7 +114,7 @@ def used(params: parameters.Params, phase: str) -> dict[str, str]:
     """The recipe of a phase, and the steps of its trainings: one number for each length that there is."""
     ending = [chain for chain in params.trained if chains.last_phase(chain) == phase]
     steps = [str(len(log_of(params, seed, chain)[1])) for seed in params.seeds for chain in ending]
-    return {"steps": ", ".join(dict.fromkeys(steps)), **rows(params.recipe(phase))}
+    return {"steps": ", ".join(dict.fromkeys(steps)) or "-", **rows(params.recipe(phase))}
 
 
 # ---- tables ----
