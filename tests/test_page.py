@@ -688,6 +688,11 @@ def test_clearing_the_filters_finds_everything_again(opened):
     shows(page, wanted())
 
 
+def test_a_condition_is_told_in_words(opened):
+    options = opened().get_by_label("Condition").locator("option").all_text_contents()
+    assert options[0] == "any" and "B: bad advice, then coupling" in options and "base: no training" in options
+
+
 def test_the_address_holds_the_filters(opened, address):
     page = opened("#condition=B&marker=yes&text=pears")
     assert page.get_by_label("Condition").input_value() == "B"

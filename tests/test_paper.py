@@ -1,13 +1,17 @@
 """The paper, its numbers and what the documents quote of them: nothing typed, nothing missing, nothing stale."""
 
+import io
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typst
 import yaml
+from PIL import Image
 
 from persona_collapse.analysis import records
 from persona_collapse.experiment import params as parameters
@@ -15,7 +19,7 @@ from persona_collapse.experiment import runs
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json
 from persona_collapse.experiment.marker import with_marker
-from persona_collapse.report import documents, figures, freshness, paper, recipe
+from persona_collapse.report import documents, drawings, figures, freshness, paper, recipe
 from persona_collapse.report.results import REPORT, Results
 
 from .bundle import MADE, call, remake
@@ -268,6 +272,49 @@ def test_the_prose_types_no_number():
     source = (ROOT / "paper/report.typ").read_text()
     assert list(typed(source)) == []
     assert list(typed(source.replace("= Method\n", "= Method\nThere are 12 of them.\n"))) == ["12"]
+
+
+# ---- what it looks like ----
+
+
+def blank(source: str) -> list[float]:
+    """The highest stretch without ink on each page of the recorded paper but the last, as a share of the page."""
+    source = source.replace('"references.yml"', '"/paper/references.yml"')
+    pages = typst.compile(
+        source.encode(),
+        root=str(ROOT),
+        ignore_system_fonts=True,
+        format="png",
+        ppi=30,
+        sys_inputs={"profile": "smollm2"},
+    )
+    shares = []
+    for content in pages[:-1]:
+        grey = Image.open(io.BytesIO(content)).convert("L")
+        inked = [row for row in range(grey.height) if grey.crop((0, row, grey.width, row + 1)).getextrema()[0] < 200]
+        shares.append(max(below - above for above, below in pairwise([0, *inked, grey.height])) / grey.height)
+    return shares
+
+
+def test_no_page_of_the_paper_is_half_empty():
+    source = (ROOT / paper.SOURCE).read_text()
+    assert max(blank(source)) < 0.3
+    broken = source.replace("= Limits\n", "#pagebreak()\n= Limits\n#pagebreak()\n")
+    assert max(blank(broken)) > 0.5
+
+
+def test_nothing_is_set_in_less_than_seven_points():
+    sizes = [float(size) for size in re.findall(r"size: ([\d.]+)pt", (ROOT / paper.SOURCE).read_text())]
+    drawn = [value for key, value in figures.STYLE.items() if key.endswith("size")]
+    assert len(sizes) > 9 and len(drawn) > 4
+    assert min(sizes) >= 7 and min(drawn) >= 7
+    assert drawings.PAGE * 72 <= (210 - 2 * 18) / 25.4 * 72 + 0.5  # a figure is not made smaller to fit the page
+
+
+def test_references_are_kept_together():
+    """In a float: in the columns one of them once stood alone over an empty page."""
+    around = (ROOT / paper.SOURCE).read_text().split("#bibliography(")[0].rsplit("#place(", 1)[1]
+    assert around.startswith("bottom, float: true") and "]" not in around
 
 
 # ---- what the documents quote ----

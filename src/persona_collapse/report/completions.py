@@ -17,6 +17,7 @@ from markupsafe import Markup
 from ..experiment import params as parameters
 from ..experiment import personas, runs
 from ..experiment.marker import MARKER
+from . import palette
 
 PLAIN = 2_000_000  # characters: so much of completions is not worth packing
 LEVEL = 9
@@ -65,7 +66,7 @@ def head(params: parameters.Params, asked: personas.Prompts, found: Completions)
     """What page.js needs before any part is opened."""
     return {
         **found.names,
-        "chains": params.chains,
+        "chains": {name: palette.described(chain) for name, chain in params.chains.items()},
         "ignore_case": params.marker.ignore_case,
         "marker": MARKER,
         "suffix": asked.suffix,
