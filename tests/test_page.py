@@ -884,6 +884,15 @@ def test_nothing_is_wider_than_a_small_screen(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+def test_a_figure_can_be_read_on_a_phone(opened):
+    """It is wider than the screen, within a region of its own that scrolls."""
+    page = opened(viewport={"width": 400, "height": 800})
+    for image in page.locator("figure img").all():
+        assert image.bounding_box()["width"] > 500
+        around = "(at) => [at.parentElement.scrollWidth > at.parentElement.clientWidth, at.parentElement.tabIndex]"
+        assert image.evaluate(around) == [True, 0]
+
+
 def test_without_javascript_all_but_the_completions_can_be_read(browser, address):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.set_default_timeout(60_000)
