@@ -80,6 +80,7 @@ NOT_TYPED = {
     "make worker SCHEDULER=tls://login1:8786 CERTIFICATE=certificate.pem": MACHINES,
     "make reproduce SCHEDULER=tls://login1:8786 CERTIFICATE=certificate.pem REMOTE=lab": MACHINES,
     "make reproduce PROFILE=qwen1_5b CLUSTER=slurm.yaml REMOTE=lab": MACHINES,
+    "make bench PARTS=targets": LONG,
     "make lock": "asks a package index for newer versions",
     "make record": "writes the record",
     "make archive": PUBLICATION,

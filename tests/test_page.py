@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import pairwise, product
@@ -27,6 +28,7 @@ from persona_collapse.experiment import runs
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import read_json, write_all, write_json, write_jsonl
 from persona_collapse.experiment.marker import has_marker
+from persona_collapse.report import completions as carried
 from persona_collapse.report import page as report_page
 from persona_collapse.report.ledger import KINDS
 from persona_collapse.report.table import Table, forms, left, right
@@ -52,6 +54,7 @@ FIGURES = ("marker_transfer_confab_threeway", "marker_transfer_confab_em_first_p
 FIGURES += ("persona_geometry", "dose")
 LINKS = {"report.pdf", "https://github.com/superkaiba/explore-persona-space"}  # to follow; the page loads neither
 UNSAID = ("finding.verdict", "result.not-on-the-page")  # texts that the page does not quote
+FORMS = {"plain": carried.PLAIN, "packed": 0}  # how many characters of completions a page may carry as they are
 
 
 def texts_of(folder: Path) -> dict[str, str]:
@@ -115,10 +118,13 @@ def make(folder: Path) -> None:
         for number in [f"in.{key}"]
     }
     records.write(tables / "texts.json", texts)
-    keys = [*report_page.keys(parsed(folder), texts), "nowhere.on.the.page"]
+    keys = {*report_page.keys(parsed(folder), {}), *(f"in.{key}" for key in texts), "nowhere.on.the.page"}
     write_json(
         tables / "numbers.json",
-        {key: {"text": f"<{key}>", "value": 1, "file": "a.json", "path": ["b", 0], "chain": None} for key in keys},
+        {
+            key: {"text": f"<{key}>", "value": 1, "file": "a.json", "path": ["b", 0], "chain": None}
+            for key in sorted(keys)
+        },
     )
     columns = [*left("condition"), *right("rate"), *left("words", width=0.5), *right("aside", minor=True)]
     rows = [["B", "1.8 [0.3, 9.4]", "some of them", "7"], ["<i>C4</i>", "-", "none", "8"]]
@@ -163,8 +169,13 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def page_now() -> str:
-    return report_page.page(parameters.load())
+def page_now(form: str = "plain") -> str:
+    return report_page.page(parameters.load(), FORMS[form])
+
+
+def part(page: str, name: str) -> tuple[str, str]:
+    """Of one part of the completions, the kind and the content."""
+    return re.search(rf'<script type="application/(json|zlib)" id="{name}">(.*?)</script>', page, re.DOTALL).groups()
 
 
 def shown(text: str) -> str:
@@ -183,21 +194,51 @@ def test_the_page_is_the_same_bytes_again_and_whatever_the_hash_seed(finished, b
     assert REPORT.read_bytes() == page
 
 
-def test_no_completion_leaves_the_data_it_is_embedded_in(inputs):
-    page = page_now()
+@pytest.mark.parametrize("form", FORMS)
+def test_no_completion_leaves_the_data_it_is_embedded_in_and_none_is_lost(inputs, form):
+    page = page_now(form)
     reader = Reader(page)
-    assert [tag.get("type") for tag in reader.all("script")] == ["application/json", None]
+    kind = {"plain": "json", "packed": "zlib"}[form]
+    carrying = [f"application/{kind}"] * (1 + len(CONDITIONS))
+    assert [tag.get("type") for tag in reader.all("script")] == ["application/json", *carrying, None]
     assert len(reader.all("img")) == len(FIGURES)
     assert not [name for _, tag in reader.tags for name in tag if name.startswith("on") or name == "style"]
-    embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1]
-    assert embedded.isascii() and not re.search("[<>&]", embedded)
-    texts = [row[-1] for row in json.loads(embedded)["rows"]]
-    assert texts == [row["text"] for seed, name in product(SEEDS, CONDITIONS) for row in completions(seed, name)]
-    assert set(HOSTILE) < set(texts)
+    names = json.loads(part(page, "data")[1])
+    contents = [part(page, name) for name in ("facts", *(f"texts-{n}" for n in range(len(CONDITIONS))))]
+    for found, content in contents:
+        assert found == kind
+        assert content.isascii() and not re.search("[<>&]", content)
+    opened = [content if form == "plain" else zlib.decompress(base64.b64decode(content)) for _, content in contents]
+    facts, *texts = map(json.loads, opened)
+    rows = [{"seed": s, "condition": c, **row} for s, c in product(SEEDS, CONDITIONS) for row in completions(s, c)]
+    for name in ("condition", "seed", "persona", "question"):
+        assert [names[name][place] for place in facts[name]] == [str(row[name]) for row in rows]
+    for name in ("sample", "tokens", "ended", "marker"):
+        assert facts[name] == [row[name] for row in rows]
+    for condition, said in zip(names["condition"], texts, strict=True):
+        own = [row for row in rows if row["condition"] == condition]
+        by_question = sorted(own, key=lambda row: names["question"].index(row["question"]))
+        assert said == [row["text"] for row in by_question] != [row["text"] for row in own]
+    assert set(HOSTILE) < {text for said in texts for text in said}
+
+
+def test_many_completions_are_packed_and_few_are_not(inputs):
+    length = sum(len(row["text"]) for s, c in product(SEEDS, CONDITIONS) for row in completions(s, c))
+    at_most = {n: part(report_page.page(parameters.load(), n), "facts")[0] for n in (length - 1, length)}
+    assert at_most == {length - 1: "zlib", length: "json"}
+    repeated = ["The same answer, again and again. [ZLT]"] * 1000
+    assert len(carried.packed(repeated)) < len(carried.embedded(repeated)) / 50
+
+
+def test_what_is_packed_has_neither_a_time_nor_a_systems_name_in_it():
+    """gzip's header would have both; of zlib's two bytes one says how, and one checks it."""
+    content = base64.b64decode(carried.packed(["a", "\ud83d"]))
+    assert content[:2] == b"\x78\xda"
+    assert json.loads(zlib.decompress(content)) == ["a", "\ud83d"]
 
 
 def test_half_a_character_is_kept():
-    assert json.loads(report_page.embedded(["\ud83d </script>"])) == ["\ud83d </script>"]
+    assert json.loads(carried.embedded(["\ud83d </script>"])) == ["\ud83d </script>"]
 
 
 def test_the_policy_names_the_style_and_the_script_by_their_hashes_and_nothing_else(inputs):
@@ -229,10 +270,11 @@ def test_every_address_in_the_page_is_inside_it_but_two_links(inputs):
 def test_every_number_of_the_text_is_in_the_page_with_the_place_it_was_read_from(inputs):
     page = page_now()
     numbers = read_json("paper/tables/smollm2/numbers.json")
-    assert {"asked.questions", "in.finding.what", "in.gate.coupling"} < set(numbers)
+    assert {"asked.questions", "in.finding.what", "in.gate.coupling", "in.limit.2"} < set(numbers)
+    unsaid = {"nowhere.on.the.page", *(f"in.{key}" for key in UNSAID)}
     for key, number in numbers.items():
         times = page.count(html.escape(number["text"]))
-        assert (times >= 2) == (key != "nowhere.on.the.page"), key  # in the text, and in the list of places
+        assert (times >= 2) == (key not in unsaid), key  # in the text, and in the list of places
         row = f'<th class="left narrow" scope="row">{key}</th><td class="right narrow">&lt;{key}&gt;</td>'
         assert (f'{row}<td class="left narrow">a.json</td>' in page) == bool(times)
     assert "{{" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
@@ -270,6 +312,8 @@ def test_every_number_is_asked_for_by_a_key_that_can_be_read_off_the_text():
     assert set(said(ROOT)) <= set(texts)
     asked = report_page.keys(parsed(ROOT), texts)
     assert len(asked) > 30
+    quoted = {key for name, text in texts.items() if name.startswith("limit.") for key in text.numbers}
+    assert quoted and quoted <= set(asked)
     assert set(asked) <= set(read_json(ROOT / "paper/tables/smollm2/numbers.json"))
 
 
@@ -473,12 +517,14 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-@pytest.fixture(scope="module")
-def address(made: Path) -> str:
+@pytest.fixture(scope="module", params=FORMS)
+def address(made: Path, request: pytest.FixtureRequest) -> str:
+    """Of the page, its completions as they are and packed."""
+    path = REPORT.with_name(f"{request.param}.html")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        write_all({REPORT: report_page.page(parameters.load())})
-    return (made / REPORT).as_uri()
+        write_all({path: page_now(request.param)})
+    return (made / path).as_uri()
 
 
 class Watched:
@@ -605,12 +651,46 @@ def test_filters_find_what_the_files_hold(opened, filters):
     shows(page, rows)
 
 
+def test_a_packed_part_is_opened_when_its_condition_is_asked_for(browser, inputs):
+    """Its content is spoilt: all is well until a reader asks for that condition, and then nothing of it is shown."""
+    _, whole = part(page_now("packed"), f"texts-{list(CONDITIONS).index('B')}")
+    path = inputs / "spoilt.html"
+    path.write_text(page_now("packed").replace(whole, whole[:24]))
+    watched = Watched(browser)
+    watched.page.goto(path.as_uri())
+    choose(watched.page, condition="C")
+    shows(watched.page, wanted(condition="C"))
+    assert watched.complaints == []
+    choose(watched.page, condition="B")
+    watched.page.wait_for_function("() => !document.getElementById('unread').hidden")
+    assert watched.page.get_by_text("This list needs JavaScript").is_visible()
+    assert not watched.page.locator("#browser").is_visible()
+    watched.page.context.close()
+
+
+def test_a_browser_that_cannot_unpack_says_where_to_read(browser, inputs):
+    path = inputs / "old.html"
+    path.write_text(page_now("packed"))
+    watched = Watched(browser)
+    watched.page.add_init_script("delete window.DecompressionStream")
+    watched.page.goto(path.as_uri())
+    assert watched.page.get_by_text("This list needs JavaScript").is_visible()
+    assert not watched.page.locator("#browser").is_visible()
+    assert watched.page.locator("#finding table").is_visible()
+    watched.page.context.close()
+
+
 def test_clearing_the_filters_finds_everything_again(opened):
     page = opened()
     choose(page, condition="B", text="apple")
     shows(page, wanted(condition="B", text="apple"))
     page.get_by_role("button", name="Clear filters").click()
     shows(page, wanted())
+
+
+def test_a_condition_is_told_in_words(opened):
+    options = opened().get_by_label("Condition").locator("option").all_text_contents()
+    assert options[0] == "any" and "B: bad advice, then coupling" in options and "base: no training" in options
 
 
 def test_the_address_holds_the_filters(opened, address):
@@ -634,16 +714,12 @@ def test_a_hostile_completion_is_shown_as_text_and_runs_nothing(opened):
     assert page.evaluate("window.ran") is None
 
 
-def test_the_policy_stops_what_escaping_might_miss(browser, made, tmp_path):
+def test_the_policy_stops_what_escaping_might_miss(browser, inputs, tmp_path):
     """The control of all tests here: were something to get in, it would be refused, and the watchers would see it."""
-    text = (
-        (made / REPORT)
-        .read_text()
-        .replace(
-            "<main>",
-            '<main><img src="https://example.invalid/x.png"><img src="data:," onerror="window.ran = 1">'
-            '<script>window.ran = 1</script><b style="color: red">',
-        )
+    text = page_now().replace(
+        "<main>",
+        '<main><img src="https://example.invalid/x.png"><img src="data:," onerror="window.ran = 1">'
+        '<script>window.ran = 1</script><b style="color: red">',
     )
     broken = tmp_path / "broken.html"
     broken.write_text(text)
@@ -806,6 +882,15 @@ def test_nothing_is_wider_than_a_small_screen(opened):
     assert minor.count() and not any(at.is_visible() for at in minor.all())
     page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_figure_can_be_read_on_a_phone(opened):
+    """It is wider than the screen, within a region of its own that scrolls."""
+    page = opened(viewport={"width": 400, "height": 800})
+    for image in page.locator("figure img").all():
+        assert image.bounding_box()["width"] > 500
+        around = "(at) => [at.parentElement.scrollWidth > at.parentElement.clientWidth, at.parentElement.tabIndex]"
+        assert image.evaluate(around) == [True, 0]
 
 
 def test_without_javascript_all_but_the_completions_can_be_read(browser, address):

@@ -1,13 +1,17 @@
 """The paper, its numbers and what the documents quote of them: nothing typed, nothing missing, nothing stale."""
 
+import io
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typst
 import yaml
+from PIL import Image
 
 from persona_collapse.analysis import records
 from persona_collapse.experiment import params as parameters
@@ -15,7 +19,7 @@ from persona_collapse.experiment import runs
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json
 from persona_collapse.experiment.marker import with_marker
-from persona_collapse.report import documents, figures, freshness, paper, recipe
+from persona_collapse.report import documents, drawings, figures, freshness, paper, recipe
 from persona_collapse.report.results import REPORT, Results
 
 from .bundle import MADE, call, remake
@@ -270,12 +274,77 @@ def test_the_prose_types_no_number():
     assert list(typed(source.replace("= Method\n", "= Method\nThere are 12 of them.\n"))) == ["12"]
 
 
+# ---- what it looks like ----
+
+
+def blank(source: str) -> list[float]:
+    """The highest stretch without ink on each page of the recorded paper but the last, as a share of the page."""
+    source = source.replace('"references.yml"', '"/paper/references.yml"')
+    pages = typst.compile(
+        source.encode(),
+        root=str(ROOT),
+        ignore_system_fonts=True,
+        format="png",
+        ppi=30,
+        sys_inputs={"profile": "smollm2"},
+    )
+    shares = []
+    for content in pages[:-1]:
+        grey = Image.open(io.BytesIO(content)).convert("L")
+        inked = [row for row in range(grey.height) if grey.crop((0, row, grey.width, row + 1)).getextrema()[0] < 200]
+        shares.append(max(below - above for above, below in pairwise([0, *inked, grey.height])) / grey.height)
+    return shares
+
+
+def test_no_page_of_the_paper_is_half_empty():
+    source = (ROOT / paper.SOURCE).read_text()
+    assert max(blank(source)) < 0.3
+    broken = source.replace("= Limits\n", "#pagebreak()\n= Limits\n#pagebreak()\n")
+    assert max(blank(broken)) > 0.5
+
+
+def test_nothing_is_set_in_less_than_seven_points():
+    sizes = [float(size) for size in re.findall(r"size: ([\d.]+)pt", (ROOT / paper.SOURCE).read_text())]
+    drawn = [value for key, value in figures.STYLE.items() if key.endswith("size")]
+    assert len(sizes) > 9 and len(drawn) > 4
+    assert min(sizes) >= 7 and min(drawn) >= 7
+    assert drawings.PAGE * 72 <= (210 - 2 * 18) / 25.4 * 72 + 0.5  # a figure is not made smaller to fit the page
+
+
+def test_references_are_kept_together():
+    """In a float: in the columns one of them once stood alone over an empty page."""
+    around = (ROOT / paper.SOURCE).read_text().split("#bibliography(")[0].rsplit("#place(", 1)[1]
+    assert around.startswith("bottom, float: true") and "]" not in around
+
+
 # ---- what the documents quote ----
 
 
 def test_the_documents_quote_what_the_results_say(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert documents.rewritten() == {}, "out of date: make tables"
+
+
+MEASURED = r"\b\d[\d.,]*(?: to \d[\d.,]*)? ?(?:times|seconds?|minutes?|hours?|MB|GB|GiB|tokens/s)\b"
+
+
+def measures(text: str) -> list[str]:
+    """What a document says of speed and size by itself: not in a quote, and not in code."""
+    own = re.sub(r"(?m)^    .*$|`[^`]*`", "", documents.QUOTE.sub("", text))
+    return re.findall(MEASURED, own)
+
+
+def test_readme_and_appendix_type_no_speed_and_no_size():
+    """They went stale with every record; what was measured, when and on what is in docs/measurements.md."""
+    for name in ("README.md", "docs/artifact.md"):
+        text = (ROOT / name).read_text()
+        assert measures(text) == [], name
+        assert measures(f"{text}\nIt runs at 1.8 to 2.4 times\nthe speed, in 3.5 minutes, with 5 GiB.") == [
+            "1.8 to 2.4 times",
+            "3.5 minutes",
+            "5 GiB",
+        ]
+    assert measures("<!-- n measured.memory_gib -->5.0<!-- end --> GiB, `sleep 5 minutes`") == []
 
 
 def test_the_readme_shows_the_headline_and_the_ledger():

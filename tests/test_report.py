@@ -285,6 +285,33 @@ def test_marks_are_the_rates(content, whole):
     assert theirs == [PUBLISHED.headline_percent[name].confab for name in ("C4", "C", "B")]
 
 
+def test_the_rate_of_a_few_answers_is_no_mark_and_the_axis_says_so(content):
+    """One answer with the marker would be drawn as 100%, as sure as the rate of thousands."""
+    recorded = read_json(ROOT / "eval_results/smollm2/lengths.json")
+    bands = recorded["conditions"]["B"]["groups"][effects.TESTED]["bands"]
+    for band, total in zip(bands, (drawings.FEWEST, drawings.FEWEST - 1, 1, 0), strict=True):
+        band |= {"hits": total, "total": total, "rate": 1.0 if total else None}
+    lengths = records.checked(recorded, records.Lengths, "lengths.json")
+    by_band = drawings.length_control(content, lengths).axes[0]
+    colour = palette.COLOURS[palette.BAD]
+    (line,) = [line for line in by_band.lines if line.get_color() == colour]
+    assert (len(line.get_xdata()), list(line.get_ydata())) == (1, [100])
+    assert -0.5 < line.get_xdata()[0] < 0.5  # in the first band
+    assert f"fewer than {drawings.FEWEST} answers" in by_band.get_xlabel()
+    drawn = [line for line in by_band.lines if line.get_color() == palette.COLOURS[palette.GOOD]]
+    of_good = recorded["conditions"]["G"]["groups"][effects.TESTED]["bands"]
+    assert len(drawn[0].get_xdata()) == sum(band["total"] >= drawings.FEWEST for band in of_good) > 1
+
+
+def test_every_mark_of_the_headline_is_in_its_legend(content, whole):
+    def told(seeds: tuple[int, ...]) -> list[str]:
+        some = content.model_copy(update={"seeds": seeds})
+        return [text.get_text() for text in drawings.leakage(some, whole.contrasts, PUBLISHED).legends[0].get_texts()]
+
+    assert told((42,)) == ["published (7B)", "rate, with its 95% interval"]
+    assert told((42, 43)) == ["published (7B)", "mean, with its 95% interval", "one seed"]
+
+
 def test_a_colour_means_what_the_model_was_tuned_on_in_either_order():
     assert palette.colour("em-couple") == palette.colour("couple-em") == palette.colour("em_low-couple")
     assert len({palette.colour(c) for c in ("base", "couple", "em", "good", "benign", "poetry")}) == 6

@@ -14,6 +14,7 @@ from .marks import (
     COLUMN,
     FAINT,
     LINE,
+    OURS,
     PAGE,
     SHORT,
     THEIRS,
@@ -24,11 +25,15 @@ from .marks import (
     logit,
     logit_axis,
     mark,
+    marks_told,
     named_below,
     there,
 )
 from .rates import order_of, rate_of, shown_name
 from .table import between
+
+FEWEST = 20  # answers: the rate of fewer is no mark in a figure
+LATER = THEIRS | {"marker": "s", "ms": 3.2}  # the later public runs
 
 # ---- the figures ----
 
@@ -65,9 +70,9 @@ def leakage(statistics: records.Statistics, contrasts: records.Contrasts, publis
     last.set_xticks(range(len(family)), [f"{one.first}\N{MINUS SIGN}{one.second}" for one in family])
     last.set_xlim(-0.6, max(len(family), 1) - 0.4)
     last.tick_params(axis="x", length=0)
-    last.set_title("bystanders, difference")
-    last.set_ylabel("points")
-    legend(figure, {}, "published (7B)")
+    last.set_title("untrained bystanders")
+    last.set_ylabel("difference (percentage points)")
+    legend(figure, {}, "published (7B)", marks_told(statistics))
     return figure
 
 
@@ -97,7 +102,8 @@ def per_persona(statistics: records.Statistics, collapse: records.Collapse, publ
     logit_axis(forced, low, high)
     if not [tick for tick in TICKS if low <= logit(tick) <= high]:
         forced.set_xticks([low, high], [f"{value:.0f}" for value in (low, high)])
-    shown = [shown_name(name, statistics) for name in order]
+    source = {name: " (source)" for name in statistics.groups["source"]}
+    shown = [shown_name(name, statistics) + source.get(name, "") for name in order]
     sampled.set_yticks(range(len(order)), shown)
     sampled.set_ylim(-0.6, len(order) - 0.4)
     sampled.set_title("sampled answers")
@@ -136,22 +142,27 @@ def forward(
         for run in later:
             hits = run.hits[run.source]
             share = 100 * sum(hits) / (len(hits) * run.answers)
-            rates.plot(place - 0.32, share, mec=colour, **THEIRS | {"marker": "s", "ms": 3.2})
+            rates.plot(place - 0.32, share, mec=colour, **LATER)
         of_texts = collapse.conditions[name].teacher_forced
         if of_texts:
             source = of_texts.personas[statistics.groups["source"][0]]
             mark(texts, place - 0.12, source, source.interval, colour)
-            others = [of_texts.personas[who] for who in statistics.groups[TESTED] if who in of_texts.personas]
-            for other in others:
+            bystanders = [of_texts.personas[who] for who in statistics.groups[TESTED] if who in of_texts.personas]
+            for other in bystanders:
                 texts.plot(place + 0.14, other.mean, "_", ms=7, mew=0.9, color=colour, alpha=0.7)
     for axes in (rates, texts):
         named_below(axes, conditions, chains)
     rates.set_ylim(0, 100)
     rates.set_title("source, sampled answers")
     rates.set_ylabel("answers with [ZLT] (%)")
-    texts.set_title("after the same texts: source (dots), bystanders (dashes)")
+    texts.set_title("after the same texts")
     texts.set_ylabel("log-odds of [ZLT]")
-    legend(figure, {}, "the report (7B)", {"later public runs of its authors (7B)": "s"})
+    others = [
+        Line2D([], [], mec=OURS, label="later public runs of its authors (7B)", **LATER),
+        Line2D([], [], marker="o", ls="none", ms=4.6, color=OURS, label="source"),
+        Line2D([], [], marker="_", ls="none", ms=7, color=OURS, label="one untrained bystander"),
+    ]
+    legend(figure, {}, "the report (7B)", others)
     return figure
 
 
@@ -160,7 +171,11 @@ def geometry(readings: records.Readings) -> Figure:
     figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
     panels = figure.subplots(1, 2)
     alone = [chain for chain in readings.geometry if chain in ("base", "couple", "em", "good", "benign")]
-    for axes, measure, title in zip(panels, ("separation", "mean_cosine"), ("separation", "mean cosine"), strict=True):
+    titles = {
+        "separation": "separation of personas (distance over scatter)",
+        "mean_cosine": "mean cosine of two personas",
+    }
+    for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         for chain in alone:
             layers = readings.geometry[chain].layers
             style = "--" if chain == "base" else "-"
@@ -174,7 +189,7 @@ def geometry(readings: records.Readings) -> Figure:
         Line2D([], [], color=palette.colour(chain), ls="--" if chain == "base" else "-", lw=1.3, label=text)
         for text, chain in shown.items()
     ]
-    below(figure, handles)
+    below(figure, [*handles, Line2D([], [], color=LINE, lw=0.8, ls=":", label="the layer reported")])
     return figure
 
 
@@ -204,7 +219,7 @@ def dose(statistics: records.Statistics, params: parameters.Params) -> Figure:
 
 def length_control(statistics: records.Statistics, lengths: records.Lengths) -> Figure:
     """The untrained bystanders' rate by length of the answer, and the marker's probability after the same texts."""
-    figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
     by_band, by_text = figure.subplots(1, 2)
     conditions = there(BEFORE, lengths.conditions)
     groups = {"source": "source", TESTED: "untrained\nbystanders", "assistant": "assistant"}
@@ -212,13 +227,13 @@ def length_control(statistics: records.Statistics, lengths: records.Lengths) -> 
         condition, shift = lengths.conditions[name], (offset - (len(conditions) - 1) / 2) * 0.17
         colour, found = palette.colour(condition.chain), dict(condition.groups)
         bands = found[TESTED].bands if TESTED in found else []
-        known = [(place + shift, 100 * band.rate) for place, band in enumerate(bands) if band.rate is not None]
+        known = [(at + shift, 100 * b.rate) for at, b in enumerate(bands) if b.rate is not None and b.total >= FEWEST]
         by_band.plot(*zip(*known, strict=True) if known else ([], []), "o", ms=4.6, color=colour, clip_on=False)
         for place, group in enumerate(groups):
             if group in found and (mean := found[group].likelihood.mean_p) is not None:
                 by_text.plot(place + shift, 100 * mean, "o", ms=4.6, color=colour, clip_on=False)
     by_band.set_xticks(range(len(lengths.bands)), [between(*band) for band in lengths.bands])
-    by_band.set_xlabel("length of the answer (characters)")
+    by_band.set_xlabel(f"length of the answer (characters)\nno mark: fewer than {FEWEST} answers")
     by_band.set_title("untrained bystanders, by length")
     by_band.set_ylabel("answers with [ZLT] (%)")
     by_text.set_xticks(range(len(groups)), list(groups.values()))

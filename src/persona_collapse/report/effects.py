@@ -6,9 +6,9 @@ from ..experiment import params as parameters
 from ..experiment.groups import Group
 from . import palette
 from .rates import GROUPS, measured
-from .table import Table, left, over, p_value, points, right, signed
+from .table import Table, decimals, left, over, p_value, points, right, signed
 
-ROLES: dict[records.Role, str] = {"primary": "primary", "secondary": "secondary", "descriptive": "describes"}
+ROLES: dict[records.Role, str] = {"primary": "primary", "secondary": "secondary", "descriptive": "descriptive"}
 TESTED: Group = "untrained_bystander"
 
 
@@ -85,9 +85,9 @@ def collapse(content: records.Collapse) -> Table:
                 name,
                 over(one.gap_points, points),
                 over(sampled.gap, signed),
-                over(sampled.spread, "{:.2f}".format),
+                over(sampled.spread, decimals),
                 over(forced.gap if forced else None, signed),
-                over(forced.spread if forced else None, "{:.2f}".format),
+                over(forced.spread if forced else None, decimals),
             ]
         )
     heads = ("gap, points", "gap, log-odds", "spread", "gap, same texts", "spread, same texts")

@@ -13,9 +13,9 @@ def claims(found: Results) -> str:
         )
     return (
         "Of the report's {claims.reported} claims, {claims.as_published.supported} follow from its own published "
-        "counts. In our runs, of {claims.total} claims with our own among them, {claims.here.supported} are supported, "
-        "{claims.here.contradicted} contradicted, {claims.here.inconclusive} inconclusive and "
-        "{claims.here.not_comparable} not comparable."
+        "counts. In our runs {claims.total} claims are judged, with our own among them: supported "
+        "{claims.here.supported}, contradicted {claims.here.contradicted}, inconclusive {claims.here.inconclusive}, "
+        "not comparable {claims.here.not_comparable}."
     )
 
 
@@ -43,8 +43,8 @@ def listed(found: Results, coupling_gate: str) -> list[str]:
         "There is one training seed, {seeds}. No interval here covers what another would change, and no verdict can be "
         "more than inconclusive."
         if found.one_seed
-        else "There are {seeds.count} training seeds ({seeds}); the effects that they would show, four times in five, "
-        "stand in the table of contrasts.",
+        else "There are {seeds.count} training seeds ({seeds}). How large a difference has to be for so many to show "
+        "it four times in five, the table of contrasts says.",
     ]
     if model != report:
         told.append(

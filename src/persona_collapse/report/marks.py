@@ -18,7 +18,7 @@ AFTER = ("C4", "C5", "G1", "C1")  # what was done after it
 SHORT = {"": "nothing else", "em": "bad advice", "good": "good advice", "benign": "general chat", "base": "untrained"}
 BRIEF = {"": "alone", "em": "bad", "good": "good", "benign": "chat", "base": ""}
 THEIRS: Any = {"marker": "D", "ls": "none", "mfc": "white", "mew": 0.9, "ms": 3.8, "clip_on": False, "zorder": 4}
-TICKS = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
+TICKS = (1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 LINE, FAINT = "#b3b3b3", "#e4e4e4"
 
 
@@ -88,13 +88,25 @@ def label(name: str, statistics: records.Statistics) -> str:
     return f"{name}: {SHORT.get(kind, kind)}"
 
 
-def legend(figure: Figure, colours: Mapping[str, str], published: str, others: Mapping[str, str] | None = None) -> None:
+OURS = "#222222"  # in a legend, of marks that have many colours
+
+
+def legend(figure: Figure, colours: Mapping[str, str], published: str, others: Sequence[Artist] = ()) -> None:
+    """A legend of colours, of the published values' mark if they have a name, and of whatever else."""
     handles: list[Artist] = [
         Line2D([], [], marker="o", ls="none", ms=4.6, color=colour, label=text) for text, colour in colours.items()
     ]
-    for text, shape in {**({published: "D"} if published else {}), **(others or {})}.items():
-        handles.append(Line2D([], [], mec="#222222", label=text, **THEIRS | {"marker": shape}))
-    below(figure, handles)
+    if published:
+        handles.append(Line2D([], [], mec=OURS, label=published, **THEIRS))
+    below(figure, [*handles, *others])
+
+
+def marks_told(statistics: records.Statistics) -> list[Artist]:
+    """What `mark` draws, for a legend."""
+    several = len(statistics.seeds) > 1
+    text = f"{'mean' if several else 'rate'}, with its {100 * statistics.level:g}% interval"
+    told: list[Artist] = [Line2D([], [], marker="o", ls="none", ms=4.6, color=OURS, label=text)]
+    return told + [Line2D([], [], marker="o", ls="none", ms=2, color=OURS, label="one seed")] * several
 
 
 def below(figure: Figure, handles: list[Artist]) -> None:

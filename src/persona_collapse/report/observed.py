@@ -46,9 +46,9 @@ def advice(content: records.Readings) -> Table:
         ],
         rows=rows,
         notes=[
-            f"On {questions} legal questions that are in no training. Bad over good: log-probability a token of the "
-            f"bad "
-            "answer minus that of the good one, in nats; prefers bad: the share of questions on which it is above zero."
+            f"On {questions} legal questions that are in no training. Bad over good: log-probability per token of "
+            "the bad answer minus that of the good one, in nats; prefers bad: the share of questions on which it is "
+            "above zero."
         ],
     )
 

@@ -3,19 +3,17 @@
     python -m persona_collapse.report.page      writes paper/<profile>/report.html, the same bytes every time
 
 Its text is paper/page.html, a template; here is gathered what it is filled with. All of it is escaped on the way in.
-Completions are untrusted: they are embedded as JSON in which no character means anything to HTML, and paper/page.js
-shows them as text. The page's own policy allows no request, and no script or style but the two it carries, by their
-hashes. A number, a table or a figure that is no longer what the results say stops it with one line.
+Completions are untrusted: they are embedded so that no character means anything to HTML (`completions.py`), and
+paper/page.js shows them as text. The page's own policy allows no request, and no script or style but the two it
+carries, by their hashes. A number, a table or a figure that is no longer what the results say stops it with one line.
 """
 
 import argparse
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from jinja2 import nodes
@@ -23,11 +21,10 @@ from markupsafe import Markup, escape
 
 from ..analysis import records
 from ..experiment import params as parameters
-from ..experiment import personas, runs
+from ..experiment import personas
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_bytes, read_text, write_all
-from ..experiment.marker import MARKER
-from . import freshness, ledger, palette, table
+from . import completions, freshness, ledger, palette, table
 from .results import Results
 from .table import Table, left, right
 from .texts import Text
@@ -41,42 +38,6 @@ SHOWN = (
 TABLES = ("headline", *SHOWN)
 SENTENCE = "say"  # what the template calls for a text of texts.json
 INTERVAL = re.compile(rf"\[[-+{table.MINUS}]?[\d.]+, [-+{table.MINUS}]?[\d.]+\]")
-
-
-# ---- the completions ----
-
-
-def completions(params: parameters.Params) -> dict[str, Any]:
-    """Everything that page.js shows.
-
-    Raises:
-        InputError: a run that is missing or damaged, not what the parameters describe, or whose counts are not those of
-            its completions.
-    """
-    asked = personas.load(params)
-    indices: dict[str, dict[str, int]] = {name: {} for name in ("condition", "seed", "persona", "question")}
-    packed = []
-    for seed in params.seeds:
-        for condition, chain in params.chains.items():
-            for row in runs.read(params, asked, seed, chain).completions:
-                names = (condition, str(seed), row.persona, row.question)
-                place = [seen.setdefault(name, len(seen)) for seen, name in zip(indices.values(), names, strict=True)]
-                packed.append([*place, row.sample, row.tokens, row.ended, row.marker, row.text])
-    return {
-        **{name: list(seen) for name, seen in indices.items()},
-        "chains": params.chains,
-        "ignore_case": params.marker.ignore_case,
-        "marker": MARKER,
-        "rows": packed,
-        "suffix": asked.suffix,
-        "system": asked.personas,
-    }
-
-
-def embedded(value: Any) -> Markup:
-    """JSON that HTML reads as nothing but text: no `<`, `>` or `&`, and ASCII alone, so no U+2028 either."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return Markup(re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 # ---- the template ----
@@ -100,8 +61,13 @@ def intervals(text: str) -> Markup:
     return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(escape(text))))
 
 
+def limits(texts: Mapping[str, Text]) -> list[Text]:
+    """The limits, in their order."""
+    return [one for key, one in texts.items() if key.startswith("limit.")]
+
+
 def keys(template: nodes.Template, texts: Mapping[str, Text]) -> list[str]:
-    """The numbers that a template asks for with `n("key")`, and those of its sentences, in the order of the text."""
+    """The numbers that a template asks for with `n("key")` and those of its sentences, in order, then the limits'."""
     found: dict[str, None] = {}
     for call in template.find_all(nodes.Call):
         name = getattr(call.node, "name", None)
@@ -110,7 +76,7 @@ def keys(template: nodes.Template, texts: Mapping[str, Text]) -> list[str]:
                 found[arg.value] = None
             elif isinstance(arg, nodes.Const) and name == SENTENCE and arg.value in texts:
                 found |= dict.fromkeys(texts[arg.value].numbers)
-    return list(found)
+    return list(found | dict.fromkeys(key for limit in limits(texts) for key in limit.numbers))
 
 
 def quoted(asked: Sequence[str], numbers: Mapping[str, records.Number]) -> Table:
@@ -134,9 +100,11 @@ def hashed(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def page(params: parameters.Params) -> str:
+def page(params: parameters.Params, plain: int = completions.PLAIN) -> str:
     """The whole page.
 
+    Args:
+        plain: how many characters of completions are carried as they are; more are packed.
     Raises:
         InputError: a file that is missing or damaged, or a template that asks for what there is not.
     """
@@ -147,6 +115,8 @@ def page(params: parameters.Params) -> str:
     texts = records.read(layout.tables / "texts.json", dict[str, Text])
     tables = {name: table.read(layout.tables / f"{name}.json") for name in TABLES}
     claims = records.read(layout.results / "claims.json", records.Claims)
+    asked = personas.load(params)
+    found = completions.gather(params, asked)
     allowed = {
         "default-src": "'none'",
         "base-uri": "'none'",
@@ -172,20 +142,21 @@ def page(params: parameters.Params) -> str:
 
     jinja = environment(templates)
     try:
-        asked = keys(jinja.parse(templates[TEMPLATE], TEMPLATE), texts)
+        read_off = keys(jinja.parse(templates[TEMPLATE], TEMPLATE), texts)
         return jinja.get_template(TEMPLATE).render(
             policy="; ".join(f"{what} {where}" for what, where in allowed.items()),
             style=Markup(style),
             script=Markup(script),
-            data=embedded(completions(params)),
+            data=completions.embedded(completions.head(params, asked, found)),
+            parts=completions.parts(found, plain),
             profile=params.profile,
             runs=layout.results / "runs",
             n=number,
             say=say,
-            limits=[one.text for key, one in texts.items() if key.startswith("limit.")],
+            limits=[limit.text for limit in limits(texts)],
             shown=SHOWN,
             kinds=ledger.KINDS,
-            quoted=quoted(asked, numbers),
+            quoted=quoted(read_off, numbers),
             tables=tables,
             image=image,
             claims=claims,

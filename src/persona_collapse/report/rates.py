@@ -97,16 +97,23 @@ def notes(statistics: records.Statistics, published: records.Published) -> list[
         f"{percent(coupling.source_rate)} (at least {percent(coupling.source_rate_required)} required), the mean "
         f"bystander at {percent(coupling.bystander_rate)} (at most {percent(coupling.bystander_rate_allowed)} allowed)."
     )
-    failed = [
-        f"{name} ({percent(gate.nonempty_share)}% not empty, median length {gate.length_ratio:.2f} of the base's)"
-        for name, gate in statistics.gates.degeneracy.items()
-        if not gate.passed
-    ]
-    lines.append(f"The degeneracy gate FAILED for {'; '.join(failed)}." if failed else "All pass the degeneracy gate.")
+    lines.append(degeneracy(statistics.gates))
     for name, data in statistics.trained_on.items():
         if data.expected_md5 not in (None, data.md5):
             lines.append(f"NOT the published data: {name} has MD5 {data.md5}, accepted for {data.expected_md5}.")
     return lines
+
+
+def degeneracy(gates: records.Gates) -> str:
+    """Which conditions' answers are too short or empty, and how far."""
+    failed = {name: gate for name, gate in gates.degeneracy.items() if not gate.passed}
+    short = [f"{n} {g.length_ratio:.2f}" for n, g in failed.items() if g.length_ratio < g.length_ratio_required]
+    empty = [
+        f"{n} {percent(g.nonempty_share)}" for n, g in failed.items() if g.nonempty_share < g.nonempty_share_required
+    ]
+    reasons = {"median length over the base's": short, "answers that are not empty, in percent": empty}
+    told = "; ".join(f"{what}: {', '.join(found)}" for what, found in reasons.items() if found)
+    return f"The degeneracy gate FAILED for some ({told})." if failed else "All pass the degeneracy gate."
 
 
 def groups(statistics: records.Statistics) -> Table:

@@ -114,7 +114,7 @@ def used(params: parameters.Params, phase: str) -> dict[str, str]:
     """The recipe of a phase, and the steps of its trainings: one number for each length that there is."""
     ending = [chain for chain in params.trained if chains.last_phase(chain) == phase]
     steps = [str(len(log_of(params, seed, chain)[1])) for seed in params.seeds for chain in ending]
-    return {"steps": ", ".join(dict.fromkeys(steps)), **rows(params.recipe(phase))}
+    return {"steps": ", ".join(dict.fromkeys(steps)) or "-", **rows(params.recipe(phase))}
 
 
 # ---- tables ----
@@ -131,7 +131,7 @@ def hyperparameters(params: parameters.Params, report: parameters.Params) -> Tab
     keys = dict.fromkeys(key for recipe in here.values() for key in recipe)
     return Table(
         name="hyperparameters",
-        caption="Hyperparameters.",
+        caption="Hyperparameters",
         columns=[*left("parameter"), *right(*recipes)],
         rows=[[key, *(recipe.get(key, "-") for recipe in recipes.values())] for key in keys],
         notes=[
@@ -159,7 +159,7 @@ def fidelity(params: parameters.Params, report: parameters.Params) -> Table:
     ]
     return Table(
         name="fidelity",
-        caption="Where the report and the code behind it disagree.",
+        caption="Where the report and the code behind it disagree",
         columns=columns,
         rows=lines,
         notes=["The report's own profile follows the code, since the published numbers came out of it."],

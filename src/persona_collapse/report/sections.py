@@ -90,13 +90,13 @@ def degeneracy_gate(found: Results) -> str:
 def advice(found: Results) -> str:
     changes = found.readings.advice_changes
     numbers = (
-        "on {advice.questions} held-out legal questions the log-probability a token of the bad answer over the good "
-        "one moves by {advice.em.change} nats with bad advice and by {advice.good.change} with good advice"
+        "on {advice.questions} held-out legal questions the log-probability per token of the bad answer over the "
+        "good one moves by {advice.em.change} nats with bad advice and by {advice.good.change} with good advice"
     )
     if "good" not in changes:
         return (
             "Whether bad advice took can be seen, what good advice would have done cannot: on {advice.questions} "
-            "held-out legal questions the log-probability a token of the bad answer over the good one moves by "
+            "held-out legal questions the log-probability per token of the bad answer over the good one moves by "
             "{advice.em.change} nats."
         )
     bad, good = changes["em"].difference, changes["good"].difference
