@@ -80,7 +80,7 @@ reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (
 	@sh bin/setup
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
 	@test -z "$$REMOTE" || { $(reaching) persona_collapse.record.restore --remote="$$REMOTE"; }
-	@set -f; $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE} -- $(SPREAD)
+	@set -f; set -- $(SPREAD); $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE} $${1:+-- "$$@"}
 
 repro: ready ## run what is out of date after a change, on WORKERS=N, SCHEDULER=address or CLUSTER=file (docs/scale.md)
 	@if [ "$${WORKERS-}$${SCHEDULER-}$${CLUSTER-}" ]; then $(STAGE) workers.run $(SPREAD); else $(DVC) repro; fi

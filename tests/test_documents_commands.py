@@ -59,7 +59,7 @@ SERVER = "needs a server of the reader's own; make test-remotes starts some"
 NAMES = "stands for more than one command"
 LONG = "takes an hour and more"
 NOT_TYPED = {
-    "dvc remote add --local lab /shared/lab": "needs a folder of the reader's own",
+    ".venv/bin/dvc remote add --local lab /shared/lab": "needs a folder of the reader's own",
     "git clone <this repository> persona-collapse && cd persona-collapse": "what the test begins with",
     "make reproduce": "takes a quarter of an hour; .ci/run does a part of it",
     "make reproduce FROM=scratch": LONG,

@@ -52,6 +52,10 @@ MODULES = {
     "record/publish": SAY,
     "record/remotes": "print('cpu')",
     "record/reproduce": SAY,
+    "workers/run": SAY,
+    "workers/simulate": SAY,
+    "workers/scheduler": SAY,
+    "workers/worker": SAY,
     "report/documents": "",
     "inputs/machine": "",
 }
@@ -464,11 +468,32 @@ ASKED = [
     "QUICK",
     "TORCH_INDEX",
     "REMOTE",
+    "WORKERS",
+    "SCHEDULER",
+    "CLUSTER",
+    "CERTIFICATE",
+    "PLAIN",
+    "SEEDS",
+    "HOST",
 ]
 
 
 @pytest.mark.parametrize(
-    "target", ["trace", "reproduce", "plan", "profile", "image", "prove", "bench", "setup", "publish"]
+    "target",
+    [
+        "trace",
+        "reproduce",
+        "plan",
+        "profile",
+        "image",
+        "prove",
+        "bench",
+        "setup",
+        "publish",
+        "repro",
+        "scheduler",
+        "worker",
+    ],
 )
 def test_no_value_given_to_make_is_run(ready, run, target):
     """All at once, and again with right values for those that are checked, so that more of the recipe is run."""
@@ -490,6 +515,14 @@ def test_no_value_given_to_make_is_run(ready, run, target):
         (["bench", "PARTS=train cost"], ["train", "cost"]),
         (["reproduce"], ["--from", "adapters"]),
         (["reproduce", "FROM=scratch"], ["--from", "scratch"]),
+        (["reproduce", "WORKERS=2"], ["--from", "adapters", "--", "--workers", "2"]),
+        (["repro", f"WORKERS={HOSTILE}"], ["--workers", HOSTILE]),
+        (["repro", "CLUSTER=a b.yaml", "REMOTE=lab"], ["--cluster", "a b.yaml", "--remote", "lab"]),
+        (
+            ["plan", "WORKERS=1 2", "SEEDS=8"],
+            ["--profile", "profiles/smollm2.yaml", "--workers", "1", "2", "--seeds", "8"],
+        ),
+        (["scheduler", f"HOST={HOSTILE}"], ["--host", HOSTILE]),
         (["reproduce", "EVALUATE=base tables@smollm2"], ["--from", "adapters", "--stages", "base", "tables@smollm2"]),
     ],
 )
