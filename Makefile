@@ -144,8 +144,9 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 	  logs) sh bin/setup --lock inspect; bin/python --lock inspect -m persona_collapse.publication.logs;; \
 	  *) echo "error: PARTS=$$part: allowed are dataset, cards and logs" >&2; exit 2;; esac; done
 
+# a process for each core, with a thread each: two threads in each would wait for each other
 test: ready ## run the tests
-	@bin/python --lock cpu -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
 	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py
@@ -157,7 +158,7 @@ prove: ready ## show that CPU, threads and environment change no byte (QUICK=1, 
 	@bin/python --lock cpu proof/prove.py $${QUICK:+--quick} $${RECORD:+--record} $${CPUS+--cpus} $${CPUS+"$$CPUS"}
 
 prove-workers: ready ## a run on many workers gives the lock of one, and survives what it says it does (QUICK=1; root for its Slurm)
-	@PROVE_WORKERS=1 bin/python --lock cpu -m pytest -rs tests/test_workers_faults.py $${QUICK:+-k "clones or slurm"}
+	@PROVE_WORKERS=1 bin/python --lock cpu -m pytest -rs tests/test_workers_faults.py $${QUICK:+-k slurm}
 
 prove-gpu: ## train and sample twice on the GPU and compare every byte (GPU=7b: speed and memory at the 7B model's shape)
 	@case "$$GPU" in 7b) gib=40;; *) gib=4;; esac; \
@@ -173,10 +174,10 @@ test-site: ready ## the page in a real browser: Chromium, driven by requirements
 	@$(WITH) requirements/browser.txt
 	@CI_BROWSER=1 bin/python --lock cpu -m pytest tests/test_page.py
 
-test-publication: ready ## the archive and what is exported, with the packages that they need beside cpu.txt
+test-publication: ready ## the archive and what is exported, with the packages that they need beside cpu.txt (QUICK=1: no inspect_ai)
 	@$(WITH) requirements/archive.txt
-	@sh bin/setup --lock inspect
-	@CI_PUBLICATION=1 bin/python --lock cpu -m pytest tests/test_archive.py tests/test_export.py
+	@test "$${QUICK-}" || sh bin/setup --lock inspect
+	@test "$${QUICK-}" || export CI_PUBLICATION=1; bin/python --lock cpu -m pytest tests/test_archive.py tests/test_export.py
 
 test-remotes: ready ## remotes over SSH, S3, WebDAV and HTTP, against servers on loopback; says which are not installed
 	@sh bin/setup --lock remotes
