@@ -13,11 +13,12 @@ from typing import Any
 
 from distributed import Client
 
+from ..experiment import params as parameters
 from ..experiment.errors import InputError
 from ..experiment.files import md5
 from ..inputs import machine
 from ..planning.preflight import available_memory
-from ..record import committed, lock
+from ..record import committed, disk, lock
 from .dispatch import Worker
 from .elsewhere import patiently
 
@@ -102,10 +103,15 @@ def share(stages: Iterable[str], remote: str) -> None:
 
 
 def bring_home(stages: Iterable[str], remote: str) -> None:
-    """Fetch here what stages have made elsewhere; an `InputError` if a file cannot be had."""
-    repo = lock.repository()
+    """Fetch here what stages have made elsewhere, but for weights that are recorded by their hash alone.
+
+    Raises:
+        InputError: a file cannot be had.
+    """
+    repo, params = lock.repository(), parameters.load()
     names = set(stages)
     outs = [out for stage in repo.index.stages if stage.addressing in names for out in stage.outs if out.use_cache]
+    outs = [out for out in outs if not disk.by_hash_alone(str(out), params)]
     missing = [out for out in outs if not Path(str(out)).exists() or md5(str(out)) != out.hash_info.value]
     if not missing:
         return

@@ -14,6 +14,7 @@ from ..planning.states import Stage
 from .dispatch import Needs
 
 ON_GPU = {"train", "coupling", "evaluate", "likelihood", "geometry", "advice"}  # if the profile computes on one
+AT_HOME = {"page"}  # reads every answer of every seed, which are all brought there
 SECONDS = "seconds.json"  # in run_info/<profile>/: what each stage took when it last ran here
 
 
@@ -30,7 +31,7 @@ def needs(params: parameters.Params, stages: Sequence[Stage]) -> dict[str, Needs
             seconds=measured.get(stage.name, cost.seconds if cost else 1.0),
             gpu=gpu,
             memory=cost.memory if cost and (gpu or params.compute.device == "cpu") else 0.0,
-            home=not stage.cached,
+            home=not stage.cached or stage.module in AT_HOME,
         )
     return found
 

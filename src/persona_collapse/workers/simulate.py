@@ -41,7 +41,8 @@ def simulate(
 
     Args:
         made: bytes that each stage makes and DVC keeps a copy of; they move to the remote once, and from it to every
-            clone that reads them. What a stage makes that DVC does not keep, a clone that reads it makes for itself.
+            clone that reads them, but to the coordinator's, where counts are read and no weights. What a stage makes
+            that DVC does not keep, a clone that reads it makes for itself.
     """
     dispatch = Dispatch(before, needed)
     clone = {}
@@ -55,7 +56,7 @@ def simulate(
         while chosen := dispatch.next():
             stage, worker = chosen
             here = clone[worker.name]
-            missing = [one for one in before[stage] if here not in has[one]]
+            missing = [one for one in before[stage] if here and here not in has[one]]
             size = sum(made[one] for one in missing) + (made[stage] if here else 0.0)
             for one in missing:
                 has[one].add(here)
