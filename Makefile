@@ -146,7 +146,7 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 
 # a process for each core, with a thread each: two threads in each would wait for each other
 test: ready ## run the tests
-	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
 	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py
