@@ -125,7 +125,7 @@ NOT_TYPED = {
     ".venv/bin/dvc remote modify --local lab password PASSWORD": SERVER,
     ".venv/bin/dvc remote add --local lab https://host/folder": SERVER,
     ".venv/bin/dvc remote modify --local lab auth basic": SERVER,
-    "make test-remotes": CI,
+    "make test-remotes": "starts servers for some minutes, and makes an environment for it",
     "bin/stage analysis.claims --report B=marker_eval.json --report C4=...": "needs files of the report's authors",
 }
 
