@@ -175,3 +175,12 @@ def scratch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scratch")
     scratch.make(folder)
     return folder
+
+
+@pytest.fixture
+def scratch_copy(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that bundle for one test, which is in it."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(scratch_bundle, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder

@@ -18,7 +18,8 @@ out=$1; shift
 mkdir -p "$(dirname "$out")"
 beside="$(dirname "$out")/.$$-unfinished-$(basename "$out")"
 trap 'rm -f "$beside"' EXIT
-trap 'exit 143' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM
 cat "$@" > "$beside"
 printf %s "$MACHINE" >> "$beside"
 sleep "${SLOW:-0}"

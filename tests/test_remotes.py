@@ -239,10 +239,8 @@ def test_a_server_that_fails_is_named_without_the_password_of_its_address(lab, c
 
 
 @pytest.fixture
-def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(scratch_bundle, tmp_path / "bundle", symlinks=True)
-    monkeypatch.chdir(tmp_path / "bundle")
-    return tmp_path / "bundle"
+def bundle(scratch_copy: Path) -> Path:
+    return scratch_copy
 
 
 def asked(name: str = "lab") -> str:

@@ -28,11 +28,8 @@ LATE = [*PIPELINE, "repro", "--force", "--single-item", "results", "tables", "fi
 
 
 @pytest.fixture
-def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "bundle"
-    shutil.copytree(scratch_bundle, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
+def bundle(scratch_copy: Path) -> Path:
+    return scratch_copy
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:

@@ -23,11 +23,8 @@ ADAPTER = "adapters/smollm2/42/em/adapter.bin"
 
 
 @pytest.fixture
-def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "bundle"
-    shutil.copytree(scratch_bundle, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
+def bundle(scratch_copy: Path) -> Path:
+    return scratch_copy
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ The faults that a run survives are in test_workers_faults.py.
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,11 +180,8 @@ def test_many_seeds_are_the_graph_of_one_as_often_and_what_gathers_them_once():
 
 
 @pytest.fixture
-def bundle(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "bundle"
-    shutil.copytree(scratch_bundle, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
+def bundle(scratch_copy: Path) -> Path:
+    return scratch_copy
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:

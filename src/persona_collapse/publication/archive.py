@@ -43,14 +43,8 @@ def contents(params: parameters.Params) -> tuple[str, int, Tree]:
         InputError: git cannot be asked, something is not as committed, the remote lacks an object of the active
             profile, or a file that the metadata are made of is missing or damaged.
     """
-    try:
-        changed, commit = committed.different(), committed.commit()
-        tree = committed.tree()
-    except committed.NotAsked as error:
-        raise InputError(f"the archive is made of what is committed: {error}") from None
-    if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise InputError(f"not as committed: {', '.join(changed[:3])}{more}; commit it or put it away")
+    committed.require_as_committed("the archive")
+    commit, tree = committed.commit(), committed.tree()
     stages = lock.parse(_text(tree, str(LOCK)), f"{LOCK} as committed")
     tree = without_unnamed(tree, stages)
     lacking = lacks(tree, lock.of_profile(stages, params.profile), lock.declared(lock.repository()), params)
@@ -99,9 +93,7 @@ def lacks(
     """The recorded outputs whose bytes neither git nor the remote in a tree has, but for what is kept nowhere."""
     return [
         out.path
-        for name, stage in stages.items()
-        for out in stage.outs
-        if name in declared and out.path in declared[name].outs and declared[name].outs[out.path].cached
+        for out in lock.kept(stages, declared)
         if not disk.by_hash_alone(out.path, params) and _object(out.md5) not in tree
     ]
 

@@ -13,6 +13,7 @@ import tarfile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..experiment.errors import InputError
 from ..experiment.files import read_text
 from . import lock
 from .lock import LOCK, Stages
@@ -134,6 +135,17 @@ def different(*paths: str) -> list[str]:
     return [row[3:].decode(errors="surrogateescape") for row in rows if row]
 
 
+def require_as_committed(what: str) -> None:
+    """Raise `InputError` if files here are not as committed, or git cannot be asked; `what` is made of a commit."""
+    try:
+        changed = different()
+    except NotAsked as error:
+        raise InputError(f"{what} belongs to a commit: {error}") from None
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise InputError(f"not as committed: {', '.join(changed[:3])}{more}; commit it or put it away")
+
+
 def tree() -> dict[str, Member]:
     """Every committed file, by its path."""
     listed = _listed()
@@ -163,11 +175,6 @@ def _listed(*paths: str) -> dict[str, tuple[str, str]]:
     rows = [row.decode(errors="surrogateescape").split("\t", 1) for row in listed.split(b"\0") if row]
     abouts = {path: about.split() for about, path in rows}
     return {path: (mode, name) for path, (mode, kind, name) in abouts.items() if kind == "blob"}
-
-
-def changed() -> list[str]:
-    """What is not as committed, new files included, as git lists it; `NotAsked` without git."""
-    return _git("status", "--porcelain").decode(errors="replace").splitlines()
 
 
 def ignored(path: Path | str) -> bool:

@@ -23,13 +23,17 @@ def read() -> dict[str, Any]:
     return lock.value(read_text(LOCK))["stages"] if LOCK.exists() else {}
 
 
-def take(taken: Mapping[str, Any]) -> None:
-    """Add entries, or put them in the place of those that are there."""
-    here = texts(read_text(LOCK)) if LOCK.exists() else {}
+def take(taken: Mapping[str, Any]) -> bool:
+    """Add entries, or put them in the place of those that are there; does that change anything?"""
+    before = read_text(LOCK) if LOCK.exists() else ""
+    here = texts(before or HEAD)
     if here is None:
-        _write({name: text(name, entry) for name, entry in {**read(), **taken}.items()})
-    elif taken:
-        _write({**here, **{name: text(name, entry) for name, entry in taken.items()}})
+        here = {name: text(name, entry) for name, entry in read().items()}
+    after = HEAD + "".join({**here, **{name: text(name, entry) for name, entry in taken.items()}}.values())
+    if not taken or after == before:
+        return False
+    write_text(LOCK, after)
+    return True
 
 
 def order(names: list[str]) -> None:
@@ -38,7 +42,7 @@ def order(names: list[str]) -> None:
     if here is None:
         entries = read()
         here = {name: text(name, entries[name]) for name in entries}
-    _write({name: here[name] for name in names})
+    write_text(LOCK, HEAD + "".join(here[name] for name in names))
 
 
 def texts(of: str) -> dict[str, str] | None:
@@ -59,7 +63,3 @@ def text(name: str, entry: Any) -> str:
     stream = io.StringIO()
     _yaml._dump({"schema": "2.0", "stages": {name: entry}}, stream)
     return stream.getvalue().removeprefix(HEAD)
-
-
-def _write(here: Mapping[str, str]) -> None:
-    write_text(LOCK, HEAD + "".join(here.values()))

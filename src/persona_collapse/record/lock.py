@@ -219,6 +219,16 @@ def declared(repo: Any) -> dict[str, Declared]:
     return found
 
 
+def kept(stages: Mapping[str, Stage], of: Mapping[str, Declared]) -> list[Entry]:
+    """The recorded outputs that DVC keeps a copy of, by what is declared."""
+    return [
+        out
+        for name, stage in stages.items()
+        for out in stage.outs
+        if name in of and out.path in of[name].outs and of[name].outs[out.path].cached
+    ]
+
+
 def _require_small(path: Path) -> None:
     """Raise `InputError` if a file is not YAML, or is a small text for a huge value, as a few aliases can make it."""
     sizes: dict[str, int] = {}  # of what an anchor names, with all its own aliases written out

@@ -208,9 +208,7 @@ def _one_entry() -> None:
             plain(self, stages, **options)
             return
         made = {name: entry for stage in stages for name, entry in serialize.to_lockfile(stage, **options).items()}
-        before = read_text(LOCK)
-        entries.take(made)
-        if read_text(LOCK) != before:
+        if entries.take(made):
             self.repo.scm_context.track_file(self.relpath)
 
     Lockfile.dump_stages = dump_stages

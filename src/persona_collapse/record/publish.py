@@ -15,17 +15,6 @@ from ..experiment.errors import InputError, one_line_errors
 from . import committed, lock, pipeline, remotes, restore, transfer
 
 
-def require_committed() -> None:
-    """Raise `InputError` if what lies here is not what is committed: nobody could check out what belongs to it."""
-    try:
-        changed = committed.changed()
-    except committed.NotAsked as error:
-        raise InputError(f"what is published belongs to a commit, and {error}") from None
-    if changed:
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise InputError(f"not as committed: {changed[0][3:]}{more}; commit it or put it aside, then publish")
-
-
 def publish(name: str, patience: float) -> str:
     """Push and check; what was done, in a line.
 
@@ -36,7 +25,7 @@ def publish(name: str, patience: float) -> str:
     if not name:
         raise InputError(f"REMOTE=NAME says where to; configured are {remotes.names(repo)}")
     remote = remotes.find(repo, name)
-    require_committed()
+    committed.require_as_committed("what is published")
     params = parameters.load()
     objects = restore.recorded(repo, params)
     lacks = {oid: path for oid, path in objects.items() if not restore.cached(repo, oid)}

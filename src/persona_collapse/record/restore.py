@@ -28,13 +28,8 @@ def recorded(repo: Any, params: parameters.Params) -> dict[str, str]:
     record = committed.record(params.profile)
     if record is None:
         raise InputError(f"{lock.LOCK}: no stage of {params.profile} is recorded")
-    declared = lock.declared(repo)
-    return {
-        out.md5: out.path
-        for name, stage in lock.of_profile(record.stages, params.profile).items()
-        for out in stage.outs
-        if name in declared and out.path in declared[name].outs and declared[name].outs[out.path].cached
-    }
+    stages = lock.of_profile(record.stages, params.profile)
+    return {out.md5: out.path for out in lock.kept(stages, lock.declared(repo))}
 
 
 def cached(repo: Any, oid: str) -> bool:

@@ -21,7 +21,7 @@ from ..experiment.files import read_text, read_yaml
 from ..inputs import machine
 from ..record import pipeline
 
-FOLDER = Path(".dvc/tmp/dask")
+FOLDER = pipeline.TEMPORARY / "dask"
 CERTIFICATE = FOLDER / "certificate.pem"
 GPU_SLOTS = 8  # stages at a time on one GPU, if its memory has room
 TIMEOUT = 15  # seconds for a scheduler to answer

@@ -29,7 +29,8 @@ def run(stage: str, given: Mapping[str, Any], remote: str, force: bool) -> dict[
     Raises:
         InputError: the remote cannot be reached, or the stage fails.
     """
-    entries.take(given)
+    with lock.opened(_wait_for_lock=True).lock:  # other stages of this clone write it too
+        entries.take(given)
     before = lock.parse(json.dumps({"schema": "2.0", "stages": dict(given)}), "what ran before") if given else {}
     repo = lock.repository()
     declared = lock.declared(repo)

@@ -81,9 +81,7 @@ class Run:
         for stage in self.dispatch.remove(address):
             self.progress.say(f"worker {address} is lost, and with it {stage}, which runs again")
             if self.tried[stage] >= TRIES:
-                raise InputError(
-                    f"{stage}: its worker was lost {TRIES} times; .dvc/tmp/workers/{stage}.log may say why"
-                )
+                raise InputError(f"{stage}: its worker was lost {TRIES} times; {task.LOGS}/{stage}.log may say why")
 
     def start(self, client: Client) -> None:
         """Start what can run now."""
@@ -206,8 +204,7 @@ def as_one_would(repo: Any) -> list[str]:
     """All stages in the order in which `dvc repro` runs them."""
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
-    stages = [stage for stage in repo.index.stages]
-    return [stage.addressing for stage in plan_repro(get_active_graph(repo.index.graph), stages)]
+    return [stage.addressing for stage in plan_repro(get_active_graph(repo.index.graph), list(repo.index.stages))]
 
 
 # ---- the command ----

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ..experiment.errors import FULL
 from ..record import pipeline
 
-LOGS = Path(".dvc/tmp/workers")  # what each stage has printed
+LOGS = pipeline.TEMPORARY / "workers"  # what each stage has printed
 BUSY = "is busy, it is being blocked by"  # DVC's word of a file that a stage that was killed still holds
 NO_ROOM = tuple(os.strerror(number) for number in FULL[:2])
 RUNNING: set[BaseProcess] = set()
