@@ -3,7 +3,7 @@
 # What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
 # writes no value and no file's content into a command.
 ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX FOLDER MIB
-ASKED += WORKERS SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS HOST
+ASKED += WORKERS GIB SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS HOST
 # The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
 PYTHON :=
 # The profile to plan, set up or reproduce; empty: the one that params.yaml is.
@@ -26,7 +26,7 @@ export PYTHON PROFILE FROM REMOTE KEY PARTS GPU TARGET IMAGE TORCH_INDEX
 STAGE := bin/stage
 DVC := $(STAGE) record.pipeline
 # Many workers, if any are asked for (docs/scale.md).
-SPREAD = $${WORKERS:+--workers "$$WORKERS"} $${SCHEDULER:+--scheduler "$$SCHEDULER" --remote "$${REMOTE-}"} \
+SPREAD = $${WORKERS:+--workers "$$WORKERS"} $${GIB:+--gib "$$GIB"} $${SCHEDULER:+--scheduler "$$SCHEDULER" --remote "$${REMOTE-}"} \
   $${CLUSTER:+--cluster "$$CLUSTER" --remote "$${REMOTE-}"} $${CERTIFICATE:+--certificate "$$CERTIFICATE"} $${PLAIN:+--plain}
 # What a few targets need beside cpu.txt, into its environment.
 WITH := bin/python --lock cpu -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r

@@ -13,7 +13,7 @@ import yaml
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.strict import from_yaml
-from persona_collapse.record import committed, entries, lock, verify
+from persona_collapse.record import committed, entries, lock, pipeline, verify
 from persona_collapse.record.committed import Record
 
 from .conftest import ROOT
@@ -189,6 +189,19 @@ def test_an_entry_reads_as_dvc_writes_it_and_the_lock_is_its_entries_one_after_t
 )
 def test_a_lock_of_another_form_is_not_taken_apart(text):
     assert entries.texts(text) is None
+
+
+@pytest.mark.parametrize("where", ["dvc.lock", str(ROOT / "dvc.lock")])  # DVC calls it by both
+def test_dvc_is_given_the_entries_of_its_lock_one_by_one(where, monkeypatch):
+    from dvc.dvcfile import Lockfile
+
+    monkeypatch.chdir(ROOT)
+    for name in ("load", "dump_stages"):
+        monkeypatch.setattr(Lockfile, name, getattr(Lockfile, name))
+    pipeline._one_entry()
+    stages = Lockfile(lock.opened(), where).load()["stages"]
+    assert isinstance(stages, entries.Parsed)
+    assert dict(stages) == lock.value((ROOT / "dvc.lock").read_text())["stages"]
 
 
 def test_the_lock_of_plain_dvc_is_the_one_that_the_pipeline_writes(scratch_bundle, tmp_path):

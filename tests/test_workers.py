@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persona_collapse.experiment.errors import InputError
 from persona_collapse.record import pipeline
-from persona_collapse.workers import cluster, graph, simulate
+from persona_collapse.workers import cluster, graph, joining, simulate
 from persona_collapse.workers import run as coordinator
 from persona_collapse.workers.dispatch import Dispatch, Needs, Worker
 
@@ -219,11 +220,40 @@ def test_two_workers_make_the_lock_of_one_to_the_byte_and_what_is_done_is_not_ru
     assert (code, " runs on " in text) == (0, False), text
 
 
+@pytest.fixture
+def two_cards(tmp_path, monkeypatch):
+    program = tmp_path / "bin/nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'H100, 81559, 580.1'; echo 'H100, 81559, 580.1'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+
+
+@pytest.mark.parametrize(
+    ("visible", "workers", "given"), [("", 2, ["0", "1"]), ("", 1, ["0"]), ("1", 1, ["1"]), ("3,2", 2, ["3", "2"])]
+)
+def test_each_worker_gets_a_card_of_its_own_out_of_those_that_may_be_used(
+    two_cards, monkeypatch, visible, workers, given
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    settings = cluster.shares(workers, "cuda", 32)
+    assert settings == [{"CUDA_VISIBLE_DEVICES": card} for card in given]
+    with pytest.raises(InputError, match=rf"allowed are 1 to {len(visible.split(',')) if visible else 2}, a GPU for"):
+        cluster.shares(3, "cuda", 32)
+
+
+@pytest.mark.parametrize(("allowed", "usable"), [("", 81559 * 2**20), (f"{50 * 2**30}", 50 * 2**30)])
+def test_a_worker_uses_no_more_of_its_card_than_it_may(two_cards, monkeypatch, allowed, usable):
+    monkeypatch.setenv(joining.MEMORY, allowed)
+    assert joining.identity.__wrapped__()["gpu"] == usable
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--workers", "0"], "WORKERS=0: allowed are whole numbers from 1 up"),
         (["--workers", "two"], "WORKERS=two: allowed are whole numbers from 1 up"),
+        (["--workers", "1", "--gib", "0"], "GIB=0: allowed are whole numbers from 1 up"),
         (["--workers", "1000"], r"WORKERS=1000: allowed are 1 to \d+, a core for each"),
         ([], "allowed is one of WORKERS=, SCHEDULER= and CLUSTER="),
         (["--workers", "1", "--cluster", "x"], "allowed is one of WORKERS=, SCHEDULER= and CLUSTER="),

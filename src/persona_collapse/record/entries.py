@@ -6,7 +6,7 @@ an entry does not depend on the others, so it can take its place among them as i
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..experiment.files import read_text, write_text
@@ -34,6 +34,22 @@ def take(taken: Mapping[str, Any]) -> bool:
         return False
     write_text(LOCK, after)
     return True
+
+
+class Parsed(Mapping[str, Any]):
+    """The entries in the text of a `dvc.lock`, by name; each is parsed when it is asked for."""
+
+    def __init__(self, found: Mapping[str, str]) -> None:
+        self.texts = found
+
+    def __getitem__(self, name: str) -> Any:
+        return lock.value(HEAD + self.texts[name])["stages"][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 def order(names: list[str]) -> None:

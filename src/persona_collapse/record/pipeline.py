@@ -5,7 +5,8 @@
 What is different from plain `dvc`:
 - `dvc.lock` is written beside its place and moved in: DVC rewrites it where it lies, for half a second after every
   stage, and a kill in that time leaves it empty.
-- The entry of a stage takes its place in `dvc.lock` without all the others being parsed and written again.
+- Of `dvc.lock` the entries are parsed that are asked for, and one that is made takes its place without the others
+  being written again.
 - What a killed run did leave, a damaged `dvc.lock` or another than the record, is put right before anything runs.
 - A command that leaves an output as it was has failed: since outputs stay where they are until they are made anew, it
   would pass for one that has made the same.
@@ -197,21 +198,30 @@ def _written_whole() -> None:
 
 
 def _one_entry() -> None:
-    """Have DVC write the entry of the stage that it ran, and not all of its lock again."""
+    """Have DVC read and write the entries of the stages that it is about, and not all of its lock."""
     from dvc.dvcfile import Lockfile
     from dvc.stage import serialize
 
-    plain = Lockfile.dump_stages
+    plain, plain_load = Lockfile.dump_stages, Lockfile.load
+
+    def of_ours(file: Any) -> dict[str, str] | None:
+        ours = Path(file.path).absolute() == LOCK.absolute() and LOCK.exists()
+        return entries.texts(read_text(LOCK)) if ours else None
+
+    def load(self: Any, **options: Any) -> Any:
+        if found := of_ours(self):
+            return {"schema": "2.0", "stages": entries.Parsed(found)}
+        return plain_load(self, **options)
 
     def dump_stages(self: Any, stages: Sequence[Any], **options: Any) -> None:
-        if Path(self.path) != LOCK.absolute() or not LOCK.exists() or entries.texts(read_text(LOCK)) is None:
+        if of_ours(self) is None:
             plain(self, stages, **options)
             return
         made = {name: entry for stage in stages for name, entry in serialize.to_lockfile(stage, **options).items()}
         if entries.take(made):
             self.repo.scm_context.track_file(self.relpath)
 
-    Lockfile.dump_stages = dump_stages
+    Lockfile.dump_stages, Lockfile.load = dump_stages, load
 
 
 def _outputs_made() -> None:

@@ -132,10 +132,11 @@ def shares(workers: int, device: str, gib: int) -> list[dict[str, str]]:
     if device == "cuda":
         if problem := machine.gpu_problem(gib):
             raise InputError(problem)
-        gpus = len(subprocess.check_output(machine.QUERY, text=True).splitlines())
-        if workers > gpus:
-            raise InputError(f"WORKERS={workers}: allowed are 1 to {gpus}, a GPU for each")
-        return [{"CUDA_VISIBLE_DEVICES": str(number)} for number in range(workers)]
+        there = range(len(subprocess.check_output(machine.QUERY, text=True).splitlines()))
+        gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, there))).split(",")
+        if workers > len(gpus):
+            raise InputError(f"WORKERS={workers}: allowed are 1 to {len(gpus)}, a GPU for each")
+        return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:workers]]
     if workers > cores:
         raise InputError(f"WORKERS={workers}: allowed are 1 to {cores}, a core for each")
     return [{"OMP_NUM_THREADS": str(cores // workers)} for _ in range(workers)]

@@ -22,7 +22,7 @@ from ..record import committed, disk, lock
 from .dispatch import Worker
 from .elsewhere import patiently
 
-MEMORY = "PERSONA_COLLAPSE_WORKER_MEMORY"  # bytes, given to the workers of one machine that share it
+MEMORY = "PERSONA_COLLAPSE_WORKER_MEMORY"  # bytes that a worker may use, of its GPU if it has one; else all there are
 DECIDING = ("src", "data", "dvc.yaml", "params.yaml")  # what makes results, besides packages
 HOME = "home"  # the name of a worker that is for what must run in the coordinator's folder
 
@@ -43,7 +43,7 @@ def identity(remote: str = "") -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": hashlib.sha256(repr(packages).encode()).hexdigest()[:12],
         "gpu": 0.0,
-        "memory": float(os.environ.get(MEMORY) or available_memory()[0]),
+        "memory": float(available_memory()[0]),
     }
     try:
         rows = subprocess.check_output(machine.QUERY, text=True, stderr=subprocess.DEVNULL, timeout=15).splitlines()
@@ -51,6 +51,9 @@ def identity(remote: str = "") -> dict[str, Any]:
         found["gpu"] = float(rows[which].split(",")[1]) * 2**20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         pass  # it has none
+    if os.environ.get(MEMORY):
+        found["memory"] = float(os.environ[MEMORY])
+        found["gpu"] = min(found["gpu"], found["memory"])
     if remote:
         found["remote"] = _reached(remote)
     return found

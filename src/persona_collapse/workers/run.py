@@ -257,9 +257,11 @@ def workers(params: parameters.Params, args: argparse.Namespace) -> AbstractCont
     if args.workers:
         settings = cluster.shares(_count(args.workers), params.compute.device, params.compute.gpu_memory_gib)
         gpu = params.compute.device == "cuda"
-        if not gpu:
-            share = str(int(RESERVE * available_memory()[0] / len(settings)))
-            settings = [{**setting, joining.MEMORY: share} for setting in settings]
+        share = None if gpu else RESERVE * available_memory()[0] / len(settings)
+        if args.gib:
+            share = _count(args.gib, "GIB") * 2**30
+        if share:
+            settings = [{**setting, joining.MEMORY: str(int(share))} for setting in settings]
         return cluster.local(settings, cluster.GPU_SLOTS if gpu else 1)
     if not args.remote:
         raise InputError("workers on other machines exchange files through a DVC remote: name one with REMOTE=")
@@ -268,9 +270,9 @@ def workers(params: parameters.Params, args: argparse.Namespace) -> AbstractCont
     return cluster.queued(cluster.read_queue(args.cluster))
 
 
-def _count(text: str) -> int:
+def _count(text: str, name: str = "WORKERS") -> int:
     if not text.isdigit() or int(text) < 1:
-        raise InputError(f"WORKERS={text}: allowed are whole numbers from 1 up")
+        raise InputError(f"{name}={text}: allowed are whole numbers from 1 up")
     return int(text)
 
 
@@ -280,6 +282,7 @@ def main() -> None:
     parser.add_argument("stages", nargs="*", metavar="STAGE")
     parser.add_argument("--force", action="store_true", help="run stages whatever is there")
     parser.add_argument("--workers", default="", help="so many on this machine")
+    parser.add_argument("--gib", default="", help="that each of them may use, of its GPU if it has one")
     parser.add_argument("--scheduler", default="", help="the address of a Dask cluster that runs")
     parser.add_argument("--cluster", type=Path, help="a file that says how to ask a batch system for jobs")
     parser.add_argument("--remote", default="", help="the DVC remote that workers with clones of their own use")
