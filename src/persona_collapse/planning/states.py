@@ -62,7 +62,8 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
             here = Repo(uninitialized=True)
         except DvcException as error:
             raise InputError(f"{PIPELINE} or {LOCK}: {error}") from None
-        made = {out.def_path for stage in index.stages for out in stage.outs}
+        outs = [Path(out.def_path) for stage in index.stages for out in stage.outs]
+        made = {str(place) for out in outs for place in (out, *out.parents)}
         disk = Disk(here)
         changed = {stage for stage in index.stages if _changed(stage, made, disk)}
         outdated = {stage for stage in index.stages if changed & {stage, *networkx.descendants(graph, stage)}}
@@ -80,14 +81,15 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
 
 
 def _changed(stage: Any, made: set[str], disk: Disk) -> bool:
-    """Is the command, a parameter or an input that no stage makes another one than recorded?"""
+    """Is the command, a parameter or an input another one than recorded? `made` are files, and their folders, that
+    stages make: those are judged by their stages."""
     if stage.cmd_changed:
         return True
     for dependency in stage.deps:
         if isinstance(dependency, ParamsDependency):
             if dependency.status():
                 return True
-        elif not any(Path(out).is_relative_to(dependency.def_path) for out in made):
+        elif str(Path(dependency.def_path)) not in made:
             recorded = dependency.hash_info.value
             if not recorded or disk.state(Entry(path=dependency.def_path, hash="md5", md5=recorded)):
                 return True
