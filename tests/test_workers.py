@@ -7,15 +7,18 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import dask
 import pytest
+from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
 
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.record import pipeline
-from persona_collapse.workers import cluster, graph, joining, simulate
+from persona_collapse.workers import cluster, graph, joining, needs, simulate
 from persona_collapse.workers import run as coordinator
 from persona_collapse.workers.dispatch import Dispatch, Needs, Worker
 
@@ -115,6 +118,29 @@ def test_what_was_damaged_runs_again_before_its_reader():
     assert order == ["a", "b"]
 
 
+def test_stages_are_spread_over_workers_that_have_room_for_more_than_one():
+    queue = Dispatch({name: set() for name in "abcd"}, {name: Needs(gpu=True, memory=1) for name in "abcd"})
+    for name in ("one", "two"):
+        queue.add(Worker(name, gpu=True, memory=4, slots=4))
+    assert [queue.next()[1].name for _ in "abcd"] == ["one", "two", "one", "two"]
+
+
+def test_what_ran_out_of_memory_runs_again_with_twice_as_much_and_fails_where_it_had_all():
+    queue = Dispatch({"a": set(), "b": set()}, {"a": Needs(memory=3), "b": Needs(memory=3)})
+    queue.add(Worker("one", memory=8, slots=2))
+    assert {queue.next()[0], queue.next()[0]} == {"a", "b"}
+    assert queue.crowded("b")
+    assert queue.next() is None  # it waits for 6 of 8, and 3 are taken
+    queue.finish("a")
+    assert queue.next()[0] == "b"
+    assert queue.crowded("b")
+    assert queue.next()[0] == "b"  # with all 8
+    assert not queue.crowded("b")
+    queue.fail("b")
+    assert queue.over
+    assert queue._room["one"] == (2, 8)
+
+
 def test_a_worker_that_is_ten_times_slower_gets_a_tenth_to_do():
     """Were the stages dealt out beforehand, half of them would wait for it."""
     queue = Dispatch({f"s{number}": set() for number in range(22)}, {f"s{number}": Needs() for number in range(22)})
@@ -175,6 +201,16 @@ def test_many_seeds_are_the_graph_of_one_as_often_and_what_gathers_them_once():
         "base@p": 2, **dict.fromkeys(trained, 2), "results@p": 6, "page@p": 6
     }  # fmt: skip
     assert not simulate.of_seed("train@p-421-em", "42")
+
+
+def test_workers_that_are_there_are_seen_whatever_else_the_client_asks():
+    """`Client.scheduler_info` sees none now and then: a question of the client's own overwrites the answer."""
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", host="127.0.0.1") as scheduler,
+        Client(scheduler) as client,
+    ):
+        assert {len(joining.present(client)) for _ in range(300)} == {1}
 
 
 # ---- a run on one clone ----
@@ -246,6 +282,34 @@ def test_each_worker_gets_a_card_of_its_own_out_of_those_that_may_be_used(
 def test_a_worker_uses_no_more_of_its_card_than_it_may(two_cards, monkeypatch, allowed, usable):
     monkeypatch.setenv(joining.MEMORY, allowed)
     assert joining.identity.__wrapped__()["gpu"] == usable
+
+
+def test_less_memory_than_a_stage_needs_is_refused_before_the_first(bundle, monkeypatch, capsys):
+    monkeypatch.setattr(needs, "needs", lambda params, stages: {one.name: Needs(memory=1.5 * GIB) for one in stages})
+    text = refused(monkeypatch, capsys, "--workers", "1", "--gib", "1", "--force", "train@smollm2-42-em")
+    assert text.splitlines()[-1] == "error: GIB=1: train@smollm2-42-em needs 1.5 GiB, by `make plan`"
+    assert " runs on " not in text
+
+
+def test_stages_that_cannot_share_a_memory_run_one_after_the_other(bundle, monkeypatch, capsys):
+    """The memory is a folder that one stage can make at a time; by the estimate there is room for two."""
+    script = Path("src/code/make.sh")
+    crowded = "mkdir .dvc/tmp/memory 2> /dev/null || { echo 'error: too little memory: x' >&2; exit 2; }; sleep 2\n"
+    script.write_text(crowded + script.read_text().replace("trap '", "trap 'rmdir .dvc/tmp/memory; ", 1))
+    share, local, plain = 2 * GIB, cluster.local, needs.needs
+    monkeypatch.setattr(joining, "MEMORY", "SHARE")
+    monkeypatch.setattr(cluster, "local", lambda settings, _: local([{**settings[0], "SHARE": str(share)}], 2))
+    monkeypatch.setattr(
+        needs, "needs", lambda *given: {name: replace(one, memory=0.4 * share) for name, one in plain(*given).items()}
+    )
+    monkeypatch.setattr(
+        sys, "argv", ["run", "--workers", "1", "--force", "train@smollm2-42-em", "train@smollm2-42-benign"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        coordinator.main()
+    text = capsys.readouterr().err
+    assert not ended.value.code, text
+    assert text.count("memory ran out beside other stages (error: too little memory: x); it runs again") >= 1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """Which stage runs next, and on which worker. A run and its simulation follow the same rules.
 
 A stage is ready when those that it needs are done. Of the ready ones the one goes first behind which the most work
-waits (the longest path of the graph, in seconds), to the first worker that has room; a worker that made what the
-stage reads is preferred, since it need not fetch it.
+waits (the longest path of the graph, in seconds), to the worker with room that was given one the longest ago; a worker
+that made what the stage reads is preferred, since it need not fetch it.
 """
 
 import heapq
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Dispatch:
     """
 
     def __init__(self, before: Mapping[str, Collection[str]], needs: Mapping[str, Needs]) -> None:
-        self.needs = needs
+        self.needs = dict(needs)
         self.before = {name: [one for one in ones if one in before] for name, ones in before.items()}
         self.after: dict[str, list[str]] = {name: [] for name in before}
         for name, ones in self.before.items():
@@ -55,7 +55,7 @@ class Dispatch:
         self.left_out: dict[str, str] = {}  # stage, and the failed one that it needs
         self.workers: dict[str, Worker] = {}
         self._room: dict[str, tuple[int, float]] = {}  # of each worker, slots and memory
-        self._free: dict[str, None] = {}  # workers with a slot, in the order in which they came
+        self._free: dict[str, None] = {}  # workers with a slot, the one that was given a stage last at the end
         self._ready: dict[tuple[bool, bool], list[tuple[float, str]]] = {}
         for name, missing in self.missing.items():
             if not missing:
@@ -110,6 +110,18 @@ class Dispatch:
         if not self.missing[stage]:
             self._put(stage)
 
+    def crowded(self, stage: str) -> bool:
+        """Memory ran out where a stage ran: it is to run again with twice as much of it to itself, or with all that a
+        worker has; False if it had that."""
+        most = max((worker.memory for worker in self.workers.values() if fits(self.needs[stage], worker)), default=0.0)
+        had = self.needs[stage].memory
+        if not 0 < had < most:
+            return False
+        self._ended(stage)
+        self.needs[stage] = replace(self.needs[stage], memory=min(2 * had, most))
+        self._put(stage)
+        return True
+
     def undo(self, stage: str, reader: str) -> None:
         """What a stage made is no good after all: it runs again, and before it does not `reader`, which runs now."""
         self._ended(reader)
@@ -153,10 +165,10 @@ class Dispatch:
     def _take(self, worker: str, stage: str, sign: int) -> None:
         slots, memory = self._room[worker]
         self._room[worker] = (slots - sign, memory - sign * self.needs[stage].memory)
+        if sign > 0:
+            self._free.pop(worker, None)
         if slots - sign > 0:
             self._free[worker] = None
-        else:
-            self._free.pop(worker, None)
 
     def _ended(self, stage: str) -> str:
         worker = self.running.pop(stage)

@@ -70,12 +70,23 @@ def _reached(remote: str) -> str:
     return ""
 
 
+def present(client: Client) -> dict[str, Any]:
+    """The workers that are there now, by address, as the scheduler describes them.
+
+    It is asked itself: what `Client.scheduler_info` returns can be the answer to another question, without workers,
+    that the client asks every few seconds.
+    """
+    scheduler: Any = client.scheduler
+    workers: dict[str, Any] = client.sync(scheduler.identity, n_workers=-1)["workers"]
+    return workers
+
+
 def meet(client: Client, address: str, remote: str) -> tuple[Worker | None, str]:
     """What a worker that has come can carry; or None, and why it is refused."""
     ours = identity()
     try:
         theirs = client.run(identity, remote, workers=[address])[address]
-        info = client.scheduler_info(n_workers=-1)["workers"][address]
+        info = present(client)[address]
     except Exception as error:  # a worker of other code fails in its own way
         return None, f"it cannot run this code ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
     home = theirs["folder"] == ours["folder"]

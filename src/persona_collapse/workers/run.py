@@ -58,7 +58,7 @@ class Run:
 
     def meet(self, client: Client) -> None:
         """Take in workers that have come, and what ran on those that have gone."""
-        here = set(client.scheduler_info(n_workers=-1)["workers"])
+        here = set(joining.present(client))
         for address in set(self.dispatch.workers) - here:
             self.lost(address)
         for address in sorted(here - set(self.dispatch.workers) - self.refused):
@@ -123,6 +123,10 @@ class Run:
             case "again":
                 time.sleep(1)
                 self.dispatch.again(stage)
+            case "crowded" if self.dispatch.crowded(stage):
+                self.progress.say(
+                    f"{stage}: memory ran out beside other stages ({outcome.said}); it runs again with more"
+                )
             case _:
                 left_out = self.dispatch.fail(stage)
                 self.code = 2
@@ -224,6 +228,8 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
         raise InputError(f"REMOTE={args.remote}: workers exchange files through a folder, and this is {protocol}://")
     names, before = left_to_do(expected, args.force)
     needed = needs.needs(params, [stage for stage in listed if stage.name in names])
+    if args.gib and needed:
+        _require_room(needed, _count(args.gib, "GIB"))
     run = Run(graph.ancestors(listed), needed, args.force, args.remote)
     try:
         with workers(params, args) as (client, dashboard):
@@ -248,6 +254,12 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
     if not run.code:
         JOURNAL.unlink(missing_ok=True)
     return run.code
+
+
+def _require_room(needed: Mapping[str, Needs], gib: int) -> None:
+    most = max(needed, key=lambda name: needed[name].memory)
+    if needed[most].memory > gib * 2**30:
+        raise InputError(f"GIB={gib}: {most} needs {needed[most].memory / 2**30:.1f} GiB, by `make plan`")
 
 
 def workers(params: parameters.Params, args: argparse.Namespace) -> AbstractContextManager[tuple[Client, str]]:

@@ -19,6 +19,7 @@ from ..record import pipeline
 LOGS = pipeline.TEMPORARY / "workers"  # what each stage has printed
 BUSY = "is busy, it is being blocked by"  # DVC's word of a file that a stage that was killed still holds
 NO_ROOM = tuple(os.strerror(number) for number in FULL[:2])
+NO_MEMORY = ("error: too little memory: ", "OutOfMemoryError")  # our own line for what PyTorch raises, and vLLM's
 RUNNING: set[BaseProcess] = set()
 
 # A server that has DVC's code in memory and forks: a stage starts in a fraction of the time that importing it takes.
@@ -31,7 +32,7 @@ SERVER.set_forkserver_preload(
 class Outcome(NamedTuple):
     """How a stage ended."""
 
-    kind: str  # done, failed, again, full (the worker's disk), or damaged (what `stage` made and the remote has)
+    kind: str  # done, failed, again, full (the worker's disk), crowded (its memory), or damaged (what `stage` made)
     seconds: float
     said: str = ""  # its own last line
     stage: str = ""
@@ -68,6 +69,8 @@ def run(stage: str, force: bool, elsewhere: Elsewhere | None = None) -> Outcome:
         return Outcome("done", took, entry=answered or None)
     if full := [line for line in text.splitlines() if any(sign in line for sign in NO_ROOM)]:
         return Outcome("full", took, full[0])
+    if dry := [line for line in text.splitlines() if any(sign in line for sign in NO_MEMORY)]:
+        return Outcome("crowded", took, dry[0])
     return Outcome("again" if BUSY in text else "failed", took, said or f"exit code {process.exitcode}")
 
 
