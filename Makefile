@@ -36,7 +36,7 @@ SHELL := /bin/sh
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup ready profile machine plan reproduce repro scheduler worker fetched verify record publish collect join tables
+.PHONY: help setup wheels ready profile machine plan reproduce repro scheduler worker fetched verify record publish collect join tables
 .PHONY: figures paper site page trace archive export test test-commands test-vllm test-site test-publication test-remotes lint
 .PHONY: prove prove-workers prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
@@ -46,6 +46,10 @@ help: ## list the targets
 
 setup: ## make the profile's environment, every package pinned and hashed; nothing to do until the lock changes
 	@sh bin/setup "$$PROFILE"
+
+wheels: ## gather every package that PROFILE needs into FOLDER; without a network, `make setup WHEELS=folder` installs them
+	@sh bin/setup --lock cpu
+	@sh bin/wheels "$$PROFILE" "$${FOLDER:-wheels}"
 
 # what works on params.yaml as it is, and refuses to be told otherwise
 ready:
@@ -73,14 +77,15 @@ lock=cpu; test -z "$$REMOTE" || lock=$$($(STAGE) record.remotes -- "$$REMOTE"); 
 	test "$${IN_IMAGE-}" || sh bin/setup --lock "$$lock"; bin/python --lock "$$lock" -m
 endef
 
-reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains the adapters, REMOTE=name)
+reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains, REMOTE=name, SEEDS="42 137")
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
 	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
 	@sh bin/setup
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
 	@test -z "$$REMOTE" || { $(reaching) persona_collapse.record.restore --remote="$$REMOTE"; }
-	@set -f; set -- $(SPREAD); $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE} $${1:+-- "$$@"}
+	@set -f; set -- $(SPREAD); $(STAGE) record.reproduce --from "$$FROM" $${EVALUATE:+--stages $$EVALUATE} $${SEEDS:+--seeds $$SEEDS} \
+	  $${1:+-- "$$@"}
 
 repro: ready ## run what is out of date after a change, on WORKERS=N, SCHEDULER=address or CLUSTER=file (docs/scale.md)
 	@if [ "$${WORKERS-}$${SCHEDULER-}$${CLUSTER-}" ]; then $(STAGE) workers.run $(SPREAD); else $(DVC) repro; fi
@@ -105,8 +110,8 @@ record: ready ## run what is out of date and make it the record: dvc.lock, the r
 publish: ready ## push what is recorded to a DVC remote and read every object back (REMOTE=name; docs/remotes.md)
 	@$(reaching) persona_collapse.record.publish -- "$$REMOTE"
 
-collect: ready ## pack what is recorded of the active profile, but for weights, into files of MIB MiB in FOLDER
-	@$(STAGE) record.parts collect --folder "$${FOLDER:-part}" --mib "$${MIB:-16}"
+collect: ready ## pack what is recorded of the active profile (or of SEEDS), but for weights, into files of MIB MiB in FOLDER
+	@set -f; $(STAGE) record.parts collect --folder "$${FOLDER:-part}" --mib "$${MIB:-16}" $${SEEDS:+--seeds $$SEEDS}
 
 join: ready ## take in a part that was made elsewhere, the files of FOLDER; `make tables paper site` follow
 	@$(STAGE) record.parts join "$${FOLDER:-part}"/*

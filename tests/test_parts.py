@@ -121,3 +121,22 @@ def test_what_is_not_as_recorded_is_not_packed(elsewhere, tmp_path, monkeypatch)
     with pytest.raises(InputError, match=r"runs/42/em/marker_eval\.json: MD5 is"):
         packed(elsewhere, tmp_path / "one", monkeypatch)
     assert not (tmp_path / "one").exists()
+
+
+def test_a_part_of_some_seeds_brings_theirs_and_what_they_need(elsewhere, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(elsewhere)
+    for path in ("data/coupling/smollm2/137/em.jsonl", "eval_results/smollm2/statistics.json"):
+        Path(path).unlink(missing_ok=True)  # of no seed that is asked for, and so it need not be there
+    files = parts.collect("smollm2", tmp_path / "parts", 16, ["42"])
+    monkeypatch.chdir(home)
+    names = parts.join(files)
+    assert {name.partition("@")[2] for name in names} == {"smollm2", "smollm2-42-em", "smollm2-42-benign"}
+    assert "base@smollm2" in names
+    assert "results@smollm2" not in names
+
+
+def test_a_seed_that_nothing_is_recorded_of_is_named(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(InputError, match=r"SEEDS=7: no such seed; params.yaml has 42"):
+        parts.collect("smollm2", tmp_path / "parts", 16, ["7"])
+    assert not (tmp_path / "parts").exists()

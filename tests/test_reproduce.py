@@ -112,6 +112,34 @@ def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     assert set(lock.read()) == set(lock.declared(lock.repository()))
 
 
+def test_a_seed_without_a_record_gets_one_and_the_others_stay(bundle):
+    text = Path("params.yaml").read_text()
+    assert "seeds: [42]" in text
+    Path("params.yaml").write_text(text.replace("seeds: [42]", "seeds: [42, 137]"))
+    before = lock.read()
+    code, text = run(*COMMAND, "--seeds", "137")
+    assert code == 0, text
+    assert text.startswith("seeds 137 have no whole record yet")
+    assert stages_run(text) == {"train", "coupling", "evaluate"}
+    after = lock.read()
+    assert {name: after[name] for name in before} == before
+    assert {name for name in after if name not in before} == {
+        "train@smollm2-137-em",
+        "train@smollm2-137-benign",
+        "coupling@smollm2-137-em",
+        "evaluate@smollm2-137-em",
+        "evaluate@smollm2-137-benign",
+    }
+
+
+def test_a_seed_with_a_record_is_compared_with_it(bundle):
+    code, text = run(*COMMAND, "--seeds", "42", MACHINE="b")
+    assert code == 1, text
+    assert "evaluate@smollm2-42-em" in text
+    assert stages_run(text) == {"base", "evaluate"}
+    assert Path("dvc.lock").read_text() == head_lock()
+
+
 # ---- stopped at any moment ----
 
 

@@ -48,6 +48,7 @@ MODULES = {
     "hello": HELLO,
     "record/restore": "",
     "record/pipeline": PIPELINE,
+    "record/parts": SAY,
     "record/provenance": SAY,
     "record/publish": SAY,
     "record/remotes": "print('cpu')",
@@ -177,6 +178,38 @@ def refused(answer: subprocess.CompletedProcess[str], *said: str) -> None:
     (line, *others) = answer.stderr.splitlines()
     assert line.startswith("error: ") and all(part in line for part in said), line
     assert all(other.startswith("make: ***") for other in others), answer.stderr
+
+
+# ---- without a network ----
+
+
+def test_gathered_packages_make_the_environment_where_no_index_can_be_asked(ready, run, tmp_path):
+    gathered = tmp_path / "gathered here"
+    made = run(ready, "make", "wheels", f"FOLDER={gathered}", TORCH_INDEX="")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout.startswith(f"{gathered}: 1 packages, ")
+    other = copied(ready, tmp_path / "other", ".venv")
+    asked = run(other, "make", "setup", f"WHEELS={gathered}", PIP_FIND_LINKS="")
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert hello(run(other, "bin/stage", "hello"))["tiny"] == "locked"
+
+
+@pytest.mark.parametrize("kind", ["no folder", "one is missing", "one is another"])
+def test_a_folder_that_has_not_every_package_is_one_line_and_changes_nothing(ready, run, tmp_path, kind):
+    folder = copied(ready, tmp_path / "copy")
+    (folder / "requirements/bootstrap.txt").write_text("# a new lock\n")
+    gathered = folder / "gathered"
+    if kind != "no folder":
+        gathered.mkdir()
+    if kind == "one is another":
+        wheel(gathered, "tiny", "1.0", {"tiny.py": "VERSION = 'theirs'\n"})
+    before = (folder / ".venv/.installed").read_text()
+    answer = run(folder, "make", "setup", "WHEELS=gathered", PIP_FIND_LINKS="")
+    assert answer.returncode == 2
+    said = {"no folder": "WHEELS=gathered: no such folder"}.get(kind, "cannot install requirements/cpu.txt")
+    assert [line for line in answer.stderr.splitlines() if line.startswith("error: ")][-1].startswith(f"error: {said}")
+    assert (folder / ".venv/.installed").read_text() == before
+    assert not (folder / ".venv.new").exists()
 
 
 # ---- one door ----
@@ -475,6 +508,9 @@ ASKED = [
     "PLAIN",
     "SEEDS",
     "HOST",
+    "GIB",
+    "FOLDER",
+    "MIB",
 ]
 
 
@@ -493,6 +529,9 @@ ASKED = [
         "repro",
         "scheduler",
         "worker",
+        "wheels",
+        "collect",
+        "join",
     ],
 )
 def test_no_value_given_to_make_is_run(ready, run, target):
@@ -516,6 +555,9 @@ def test_no_value_given_to_make_is_run(ready, run, target):
         (["reproduce"], ["--from", "adapters"]),
         (["reproduce", "FROM=scratch"], ["--from", "scratch"]),
         (["reproduce", "WORKERS=2"], ["--from", "adapters", "--", "--workers", "2"]),
+        (["reproduce", "SEEDS=42 137"], ["--from", "adapters", "--seeds", "42", "137"]),
+        (["repro", "WORKERS=4", "GIB=50"], ["--workers", "4", "--gib", "50"]),
+        (["collect", "FOLDER=a b", "SEEDS=7"], ["collect", "--folder", "a b", "--mib", "16", "--seeds", "7"]),
         (["repro", f"WORKERS={HOSTILE}"], ["--workers", HOSTILE]),
         (["repro", "CLUSTER=a b.yaml", "REMOTE=lab"], ["--cluster", "a b.yaml", "--remote", "lab"]),
         (

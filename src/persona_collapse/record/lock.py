@@ -4,7 +4,8 @@ The lock is parsed as it stands; of `dvc.yaml` DVC itself says what it comes to 
 that is damaged, or that is no file, is an `InputError` of one line that names it.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
@@ -22,6 +23,7 @@ from ..experiment.strict import from_yaml
 LOCK, PIPELINE, CONFIG = Path("dvc.lock"), Path("dvc.yaml"), Path(".dvc/config")
 EXPANDED = 200_000  # values in a dvc.yaml with all its aliases written out; ours has some 2,000
 NESTED = 50  # lists and mappings in each other; ours has 8
+SEED = re.compile(r"@\w+-(\d+)(?:-|$)")  # in a stage's name: <form>@<profile>-<seed>-<phase>
 
 
 # ---- what is recorded ----
@@ -294,6 +296,26 @@ def first_different(of: Any, different: Sequence[str]) -> list[str]:
     return [name for name in different if not networkx.ancestors(of, name) & set(different)]
 
 
+def declared_graph(repo: Any) -> Any:
+    """As `graph`, of the declared stages."""
+    names = {stage: stage.addressing for stage in repo.index.graph}
+    return networkx.relabel_nodes(repo.index.graph.reverse(), names)  # DVC's edges go to what is needed
+
+
 def order(repo: Any) -> list[str]:
     """The declared stages in an order in which they can run."""
-    return [stage.addressing for stage in networkx.topological_sort(repo.index.graph.reverse(copy=False))]
+    return list(networkx.topological_sort(declared_graph(repo)))
+
+
+def of_seeds(of: Any, seeds: Collection[str]) -> set[str]:
+    """The stages of some seeds, and those of no seed that they need; `of` is a graph as of `graph`.
+
+    Raises:
+        InputError: a seed that no stage is of.
+    """
+    seed = {name: (SEED.search(name) or ["", ""])[1] for name in of}
+    if unknown := [one for one in seeds if one not in seed.values()]:
+        known = ", ".join(dict.fromkeys(one for one in seed.values() if one))
+        raise InputError(f"SEEDS={unknown[0]}: no such seed; {PARAMS} has {known}")
+    chosen = {name for name in of if seed[name] in seeds}
+    return chosen.union(*(networkx.ancestors(of, name) for name in chosen))

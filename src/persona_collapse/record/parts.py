@@ -1,6 +1,7 @@
 """A record made elsewhere, in one part or several: what a machine that comes and goes has made, brought home.
 
-    python -m persona_collapse.record.parts collect --folder FOLDER [--mib 16]     there: FOLDER/part.tar.xz.000 and on
+    python -m persona_collapse.record.parts collect --folder FOLDER [--mib 16] [--seeds 42 137]
+                                                                                   there: FOLDER/part.tar.xz.000 and on
     python -m persona_collapse.record.parts join FILE...                           here: all the files of one part
 
 A part holds the stages of the active profile as `dvc.lock` has them, their outputs but for weights, which are recorded
@@ -32,15 +33,18 @@ NAME = "part.tar.xz"
 MACHINE = re.compile(r"run_info/\w+/recorded\.json")  # what is noted of the machine, which is no output
 
 
-def collect(profile: str, folder: Path, mib: int) -> list[Path]:
+def collect(profile: str, folder: Path, mib: int, seeds: Sequence[str] = ()) -> list[Path]:
     """Pack what is recorded of a profile, but for weights, into files of at most `mib` MiB each; their paths.
 
-    The same record gives the same bytes.
+    The same record gives the same bytes. If `seeds` are named, it is what belongs to them and what that needs.
 
     Raises:
-        InputError: nothing is recorded, or an output is not as recorded.
+        InputError: nothing is recorded, also of a seed, or an output is not as recorded.
     """
     stages = lock.of_profile(lock.read(), profile)
+    if seeds:
+        named = lock.of_seeds(lock.graph(stages), seeds)
+        stages = {name: stage for name, stage in stages.items() if name in named}
     if not stages:
         raise InputError(f"{LOCK}: no stage of {profile} is recorded")
     packed = io.BytesIO()
@@ -133,12 +137,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("collect", help="pack what is recorded of the active profile")
     packing.add_argument("--folder", type=Path, required=True)
+    packing.add_argument("--seeds", nargs="*", default=[], help="only what belongs to these")
     packing.add_argument("--mib", type=int, default=16, choices=range(1, 1025), metavar="MIB")
     joining = commands.add_parser("join", help="take in what was packed elsewhere")
     joining.add_argument("files", type=Path, nargs="+", metavar="FILE")
     args = parser.parse_args()
     if args.command == "collect":
-        print("\n".join(map(str, collect(parameters.load().profile, args.folder, args.mib))))
+        print("\n".join(map(str, collect(parameters.load().profile, args.folder, args.mib, args.seeds))))
         return
     with pipeline.alone():
         pipeline.put_right()

@@ -3,11 +3,13 @@
     python -m persona_collapse.record.reproduce                        adapters and coupling data are fetched, not made
     python -m persona_collapse.record.reproduce --from scratch         everything is made
     python -m persona_collapse.record.reproduce --stages results tables@smollm2     these only; the rest is compared
+    python -m persona_collapse.record.reproduce --seeds 42 137         what belongs to these seeds, and what that needs
     python -m persona_collapse.record.reproduce -- --workers 4         on many workers, by the options of `workers.run`
 
-A profile that has no record gets one: what runs is then recorded in `dvc.lock`, for you to commit. Exit codes are those
-of `verify`; 2 also if a stage fails, and 128 and the signal's number if it is stopped. Whatever happens, `dvc.lock` is
-the record again at the end, or at the next call if it was killed outright.
+A profile, or a seed of it, that has no record gets one: what runs is then recorded in `dvc.lock`, for you to commit,
+and `parts` brings together what several machines have made. Exit codes are those of `verify`; 2 also if a stage fails,
+and 128 and the signal's number if it is stopped. Whatever happens, `dvc.lock` is the record again at the end, or at the
+next call if it was killed outright.
 """
 
 import argparse
@@ -87,15 +89,30 @@ def kept(text: str) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str], spread: Sequence[str] = ()) -> int:
+def reproduce(
+    params: parameters.Params, scratch: bool, only: Sequence[str], spread: Sequence[str] = (), seeds: Sequence[str] = ()
+) -> int:
     """Run, on workers if `spread` has options of `workers.run`, compare and say; the exit code."""
     repo = lock.repository()
     declared, order = lock.declared(repo), lock.order(repo)
     record = committed.record(params.profile)
+    if seeds:
+        named = lock.of_seeds(lock.declared_graph(repo), seeds)
+        order = [name for name in order if name in named]
     names = chosen(declared, order, scratch, only)
     if code := preflight():
         return code
     headline = params.layout.tables / "headline.md"
+    if seeds and not set(order) <= set(record.stages if record else ()):
+        print(f"seeds {', '.join(seeds)} have no whole record yet: {LOCK} will hold what comes out", flush=True)
+        if (
+            pipeline.run(*spread, "--", *order, module=WORKERS)
+            if spread
+            else pipeline.run("repro", "--single-item", *order)
+        ):
+            return 2
+        print(f"{len(order)} stages are recorded: `make collect SEEDS=...` packs them to be taken elsewhere")
+        return 0
     if record is None or not (record.committed or set(declared) <= set(record.stages)):
         print(
             f"{params.profile} has no record in {LOCK} yet: everything runs, and {LOCK} will hold what comes out",
@@ -110,7 +127,7 @@ def reproduce(params: parameters.Params, scratch: bool, only: Sequence[str], spr
     start = time.monotonic()
     with kept(starting_lock(record, declared, params.profile)):
         print("fetching what is recorded" if scratch else "fetching adapters and coupling data", flush=True)
-        if pipeline.run("fetch" if scratch else "pull", quiet=True):
+        if pipeline.run("fetch" if scratch and not seeds else "pull", quiet=True):
             raise InputError("what is recorded cannot be fetched; the lines above say why")
         if spread:
             code = pipeline.run("--force", *spread, "--", *names, module=WORKERS)
@@ -129,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--from", dest="start", default="adapters", help="adapters (the default) or scratch")
     parser.add_argument("--stages", nargs="*", default=[], help="run these only, by name, with or without @...")
+    parser.add_argument("--seeds", nargs="*", default=[], help="run what belongs to these only")
     parser.add_argument("spread", nargs="*", metavar="-- OPTION", help="options of workers.run")
     args = parser.parse_args()
     if args.start not in ("adapters", "scratch"):
@@ -138,7 +156,7 @@ def main() -> None:
     try:
         with pipeline.stoppable(), pipeline.alone(wait=not args.spread):
             pipeline.put_right()
-            sys.exit(reproduce(params, args.start == "scratch", args.stages, args.spread))
+            sys.exit(reproduce(params, args.start == "scratch", args.stages, args.spread, args.seeds))
     except (KeyboardInterrupt, pipeline.Stopped) as stopped:
         print(f"stopped; {pipeline.LEFT}", file=sys.stderr)
         sys.exit(128 + (stopped.args[0] if stopped.args else signal.SIGINT))
