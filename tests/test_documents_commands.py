@@ -108,6 +108,7 @@ NOT_TYPED = {
     "w/bin/pip download --no-deps --no-build-isolation --require-hashes -d wheels -r requirements/$lock.txt": INDEX,
     'make collect SEEDS="53 71"': "packs the record of a profile that was made elsewhere",
     "make wheels PROFILE=qwen1_5b FOLDER=wheels": INDEX,
+    "make setup PROFILE=qwen1_5b": "installs CUDA, 12 GB",
     "make setup PROFILE=qwen1_5b WHEELS=wheels": "needs what it gathered",
     "make join": "needs what it packed",
     "make profile PROFILE=qwen1_5b": "changes the active profile, and the commands after it would be about that one",
