@@ -162,8 +162,9 @@ def test_the_same_record_gives_the_same_cards(here):
 
 def test_the_cards_of_a_gpu_profile_say_that_its_adapters_are_a_hash_and_which_gate_failed(monkeypatch):
     monkeypatch.chdir(ROOT)
-    card = cards.cards(parameters.load(Path("profiles/qwen1_5b.yaml")))["B"]
-    assert card.count("recorded by its hash alone") == 6
+    params = parameters.load(Path("profiles/qwen1_5b.yaml"))
+    card = cards.cards(params)["B"]
+    assert card.count("recorded by its hash alone") == len(params.seeds)
     assert "in the bundle's remote" not in card
     assert "The degeneracy gate FAILED" in card
     assert "it is 6 trainings of one model" in card

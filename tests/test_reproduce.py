@@ -112,6 +112,33 @@ def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     assert set(lock.read()) == set(lock.declared(lock.repository()))
 
 
+def test_adapters_that_are_recorded_by_their_hash_alone_are_trained_where_they_are_not(bundle):
+    """Those of a GPU profile. DVC refuses to fetch a record of which the remote lacks something."""
+    for name, old, new in (
+        ("dvc.yaml", "adapter.bin", "adapter_model.safetensors"),
+        ("params.yaml", "device: cpu", "device: cuda"),
+    ):
+        assert old in Path(name).read_text()
+        Path(name).write_text(Path(name).read_text().replace(old, new))
+    shutil.rmtree("adapters")
+    scratch.run(bundle, "repro")
+    scratch.run(bundle, "push")
+    for name, stage in lock.read().items():
+        for out in stage.outs if name.startswith("train@") else ():
+            for objects in ("remote/files/md5", ".dvc/cache/files/md5"):
+                (Path(objects) / out.md5[:2] / out.md5[2:]).unlink()
+    shutil.rmtree("adapters")
+    scratch.commit(Path())
+    before = head_lock()
+    code, text = run(*COMMAND)
+    assert code == 0, text
+    assert text.startswith("adapters of smollm2 are recorded by their hash alone, and are not here: they are trained")
+    assert "train" in stages_run(text)
+    assert "all identical" in text
+    assert Path("dvc.lock").read_text() == before
+    assert "train" not in stages_run(run(*COMMAND)[1])  # now they are
+
+
 def test_a_seed_without_a_record_gets_one_and_the_others_stay(bundle):
     text = Path("params.yaml").read_text()
     assert "seeds: [42]" in text

@@ -25,12 +25,13 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_text, write_text
 from ..experiment.layout import DATA, FETCHED
-from . import committed, environment, lock, pipeline, verify
+from . import committed, disk, environment, lock, pipeline, verify
 from .committed import KEPT, Record
 from .lock import LOCK, Declared
 
 FETCHED_NOT_MADE = ("adapters", str(DATA / "coupling"), str(FETCHED))  # hours of training, or a download
 WORKERS = "persona_collapse.workers.run"  # above this package, so it is called and not imported
+RESTORE = "persona_collapse.record.restore"
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -99,6 +100,10 @@ def reproduce(
     if seeds:
         named = lock.of_seeds(lock.declared_graph(repo), seeds)
         order = [name for name in order if name in named]
+    nowhere = [out for stage in order for out in declared[stage].outs if disk.by_hash_alone(out, params)]
+    if not scratch and not only and not all(Path(out).exists() for out in nowhere):
+        print(f"adapters of {params.profile} are recorded by their hash alone, and are not here: they are trained")
+        scratch = True
     names = chosen(declared, order, scratch, only)
     if code := preflight():
         return code
@@ -127,7 +132,8 @@ def reproduce(
     start = time.monotonic()
     with kept(starting_lock(record, declared, params.profile)):
         print("fetching what is recorded" if scratch else "fetching adapters and coupling data", flush=True)
-        if pipeline.run("fetch" if scratch and not seeds else "pull", quiet=True):
+        part = seeds or nowhere  # DVC would not do without what is kept nowhere
+        if pipeline.run(module=RESTORE) if part else pipeline.run("fetch" if scratch else "pull", quiet=True):
             raise InputError("what is recorded cannot be fetched; the lines above say why")
         if spread:
             code = pipeline.run("--force", *spread, "--", *names, module=WORKERS)

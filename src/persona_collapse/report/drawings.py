@@ -199,7 +199,7 @@ def dose(statistics: records.Statistics, params: parameters.Params) -> Figure:
     axes = figure.subplots()
     doses = effects.doses(params)
     places = {shown: place for place, shown in enumerate(sorted({0, *(shown for *_, shown in doses)}))}
-    for shift, kind in ((-0.06, palette.GOOD), (0.06, palette.BAD)):
+    for shift, kind in ((-0.14, palette.GOOD), (0.14, palette.BAD)):  # each mean has its own seeds at its right
         line = []
         for name, shown in [("C4", 0), *((name, shown) for name, _, k, shown in doses if k == kind)]:
             found, ends = rate_of(statistics.conditions[name], TESTED)

@@ -24,6 +24,8 @@ def sentences(found: Results) -> dict[str, str]:
         "result.dose": aspects.dose(found),
         "result.claims": limits.claims(found),
         "result.published": limits.published(found),
+        "record.again": AGAIN[found.params.compute.device],
+        "record.holds": HOLDS[found.params.compute.device],
         "note.intervals": ONE_SEED_INTERVALS if found.one_seed else SEEDS_INTERVALS,
     }
     listed = limits.listed(found, coupling_gate(found))
@@ -33,6 +35,19 @@ def sentences(found: Results) -> dict[str, str]:
 ONE_SEED_INTERVALS = (
     "Intervals, at {level}%, are about the answers of the one training, seed {seeds}, and say nothing of another."
 )
+AGAIN = {
+    "cpu": "Every output is the same bytes when the pipeline is run again, make reproduce shows it.",
+    "cuda": "Every output is recorded by its checksum, and make reproduce compares it. On a GPU that is promised for "
+    "cards of one model; between two models answers can differ, and docs/gpu.md says where they did.",
+}
+HOLDS = {
+    "cpu": "The repository holds the data, the locked packages, the adapters and the MD5 of every input and output of "
+    "every stage. make reproduce runs everything after training again, this paper included, and compares each file; "
+    "make reproduce FROM=scratch trains as well.",
+    "cuda": "The repository holds the data, the locked packages, the results and the MD5 of every input and output of "
+    "every stage, of the adapters nothing else. make reproduce therefore trains them, runs all that follows again, "
+    "this paper included, and compares each file.",
+}
 SEEDS_INTERVALS = "Intervals are {level}% t intervals over {seeds.count} training seeds."
 
 
