@@ -24,6 +24,7 @@ from ..record import pipeline
 FOLDER = pipeline.TEMPORARY / "dask"
 CERTIFICATE = FOLDER / "certificate.pem"
 GPU_SLOTS = 8  # stages at a time on one GPU, if its memory has room
+USUAL = 4  # of them, by which the cores are shared out: each merges weights with all the threads that it is given
 TIMEOUT = 15  # seconds for a scheduler to answer
 OWN_PROCESSES = {"DASK_DISTRIBUTED__WORKER__DAEMON": "False"}  # lets a worker's stages be processes of their own
 LOOPBACK = ("127.", "localhost", "[::1]")
@@ -136,7 +137,8 @@ def shares(workers: int, device: str, gib: int) -> list[dict[str, str]]:
         gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, there))).split(",")
         if workers > len(gpus):
             raise InputError(f"WORKERS={workers}: allowed are 1 to {len(gpus)}, a GPU for each")
-        return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:workers]]
+        threads = str(max(1, cores // (workers * USUAL)))
+        return [{"CUDA_VISIBLE_DEVICES": gpu, "OMP_NUM_THREADS": threads} for gpu in gpus[:workers]]
     if workers > cores:
         raise InputError(f"WORKERS={workers}: allowed are 1 to {cores}, a core for each")
     return [{"OMP_NUM_THREADS": str(cores // workers)} for _ in range(workers)]
