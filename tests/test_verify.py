@@ -499,3 +499,16 @@ def test_nothing_to_compare_with_is_one_line(bundle, say):
     Path("dvc.lock").unlink()
     shutil.rmtree(".git")
     assert say() == (2, "error: dvc.lock: no stage of smollm2 is recorded; `make reproduce` records it\n")
+
+
+def test_params_yaml_may_be_another_committed_profile_and_nothing_else(bundle):
+    """`make profile` makes it one, and a run of a GPU profile is compared without a commit in between."""
+    Path("profiles").mkdir(exist_ok=True)
+    other = Path("params.yaml").read_text() + "# another profile's\n"
+    Path("profiles/other.yaml").write_text(other)
+    scratch.commit(Path())
+    committed_ones = lock.read()
+    Path("params.yaml").write_text(other)
+    assert verify.since_commit(committed_ones) == []
+    Path("params.yaml").write_text(f"{other}# mine\n")
+    assert verify.since_commit(committed_ones) == ["params.yaml is not as committed"]

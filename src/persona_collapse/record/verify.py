@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_bytes, read_yaml, to_json
-from ..experiment.layout import Layout
+from ..experiment.layout import PARAMS, Layout
 from . import committed, disk, environment, lock
 from .committed import Record
 from .disk import REMOTE, Disk
@@ -164,8 +164,12 @@ def places(layout: Layout) -> list[Path]:
 
 
 def since_commit(stages: Mapping[str, Stage]) -> list[str]:
-    """What differs from the commit, of files that no stage reads or makes; `NotAsked` without git."""
+    """What differs from the commit, of files that no stage reads or makes; `NotAsked` without git.
+
+    `params.yaml` may be any of the committed profiles, which `make profile` makes it.
+    """
     listed = committed.files()
+    profiles = {recorded for path, recorded in listed.items() if path.startswith("profiles/")}
     entries = {entry.path for stage in stages.values() for entry in stage.entries}
     found = []
     for path, recorded in listed.items():
@@ -179,7 +183,7 @@ def since_commit(stages: Mapping[str, Stage]) -> list[str]:
             content = b"" if wrong else read_bytes(path)
         if wrong:
             found.append(f"{path} {wrong}")
-        elif committed.blob(content, recorded) != recorded:
+        elif (now := committed.blob(content, recorded)) != recorded and not (path == str(PARAMS) and now in profiles):
             found.append(f"{path} is not as committed")
     more = (path for path in disk.undeclared(map(Path, CODE), listed) if not disk.left_by_python(path))
     return found + [f"{path} is not committed" for path in more]
