@@ -307,13 +307,19 @@ def order(repo: Any) -> list[str]:
     return list(networkx.topological_sort(declared_graph(repo)))
 
 
+def seed_of(stage: str) -> str:
+    """The seed that a stage is one of, by its name (`train@smollm2-42-em`); nothing if it is of none."""
+    found = SEED.search(stage)
+    return found[1] if found else ""
+
+
 def of_seeds(of: Any, seeds: Collection[str]) -> set[str]:
     """The stages of some seeds, and those of no seed that they need; `of` is a graph as of `graph`.
 
     Raises:
         InputError: a seed that no stage is of.
     """
-    seed = {name: (SEED.search(name) or ["", ""])[1] for name in of}
+    seed = {name: seed_of(name) for name in of}
     if unknown := [one for one in seeds if one not in seed.values()]:
         known = ", ".join(dict.fromkeys(one for one in seed.values() if one))
         raise InputError(f"SEEDS={unknown[0]}: no such seed; {PARAMS} has {known}")

@@ -18,6 +18,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
 from ..planning import costs, plan, states
+from ..record import lock
 from . import needs
 from .dispatch import Dispatch, Needs, Worker
 
@@ -100,8 +101,8 @@ def many(
 
 
 def of_seed(name: str, seed: str) -> bool:
-    """Is a stage one of a seed's, by its name (`train@smollm2-42-em`)?"""
-    return seed in name.partition("@")[2].split("-")
+    """Is a stage one of a seed's?"""
+    return lock.seed_of(name) == seed
 
 
 def table(params: parameters.Params, profile: Path, workers: Sequence[int], seeds: Sequence[int]) -> list[str]:
