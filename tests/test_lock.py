@@ -13,7 +13,7 @@ import yaml
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.strict import from_yaml
-from persona_collapse.record import committed, entries, lock, pipeline, verify
+from persona_collapse.record import committed, entries, graph, lock, patches, repository, verify
 from persona_collapse.record.committed import Record
 
 from .conftest import ROOT
@@ -48,29 +48,29 @@ STAGES = lock.parse(
 
 
 def test_a_folder_is_made_by_all_stages_that_make_some_of_it():
-    made = lock.makers(STAGES)
+    made = graph.makers(STAGES)
     assert made["runs/smollm2"] == {"evaluate@smollm2-42-em", "evaluate@smollm2-42-benign"}
     assert made["model/smollm2"] == made["model/smollm2/weights"] == {"base@smollm2"}
     assert "data/sets" not in made
 
 
 def test_ancestors_come_in_the_order_in_which_they_were_made():
-    of = lock.graph(STAGES)
-    assert lock.ancestry(of, "evaluate@smollm2-42-em") == [
+    of = graph.of_stages(STAGES)
+    assert graph.ancestry(of, "evaluate@smollm2-42-em") == [
         *("base@smollm2", "train@smollm2-42-em", "evaluate@smollm2-42-em")
     ]
-    assert lock.ancestry(of, "tables@smollm2")[-1] == "tables@smollm2"
-    assert set(lock.ancestry(of, "tables@smollm2")) == {name for name in STAGES if "smollm2" in name}
+    assert graph.ancestry(of, "tables@smollm2")[-1] == "tables@smollm2"
+    assert set(graph.ancestry(of, "tables@smollm2")) == {name for name in STAGES if "smollm2" in name}
 
 
 def test_the_first_difference_is_the_one_before_which_nothing_differs():
-    of = lock.graph(STAGES)
-    assert lock.first_different(of, ["tables@smollm2", "evaluate@smollm2-42-em", "train@smollm2-42-em"]) == [
+    of = graph.of_stages(STAGES)
+    assert graph.first_different(of, ["tables@smollm2", "evaluate@smollm2-42-em", "train@smollm2-42-em"]) == [
         "train@smollm2-42-em"
     ]
     both = ["train@smollm2-42-em", "train@smollm2-42-benign"]
-    assert lock.first_different(of, [*both, "tables@smollm2"]) == both
-    assert lock.first_different(of, ["tables@smollm2"]) == ["tables@smollm2"]
+    assert graph.first_different(of, [*both, "tables@smollm2"]) == both
+    assert graph.first_different(of, ["tables@smollm2"]) == ["tables@smollm2"]
 
 
 def test_a_profile_has_the_stages_that_make_its_files():
@@ -86,7 +86,7 @@ def quickly(path: str, text: str) -> str:
     Path(path).write_text(text)
     begun = time.process_time()
     with pytest.raises(InputError, match="^" + path) as error:
-        lock.read() if path == "dvc.lock" else lock.repository()
+        lock.read() if path == "dvc.lock" else repository.checked()
     assert time.process_time() - begun < 3
     return str(error.value)
 
@@ -114,7 +114,7 @@ def folder(scratch_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_damaged_record_is_refused_in_one_line_or_does_not_pass(folder):
     """Whatever is changed in what is compared."""
     text = Path("dvc.lock").read_text()
-    recorded, repo, params = lock.read(), lock.repository(), parameters.load()
+    recorded, repo, params = lock.read(), repository.checked(), parameters.load()
     refused = passed = 0
     for what, value in damaged(yaml.safe_load(text), seed=1, count=100):
         try:
@@ -132,19 +132,19 @@ def test_a_damaged_record_is_refused_in_one_line_or_does_not_pass(folder):
 
 
 def test_a_damaged_pipeline_is_refused_in_one_line_or_does_not_pass(folder):
-    declared, record, params = lock.declared(lock.repository()), committed.record("smollm2"), parameters.load()
+    declared, record, params = repository.declared(repository.checked()), committed.record("smollm2"), parameters.load()
     for what, value in damaged(yaml.safe_load(Path("dvc.yaml").read_text()), seed=2, count=40):
         Path("dvc.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
         try:
-            repo = lock.repository()
+            repo = repository.checked()
         except InputError as error:
             assert str(error).startswith("dvc.yaml"), what
             continue
-        same = unordered(lock.declared(repo)) == unordered(declared)
+        same = unordered(repository.declared(repo)) == unordered(declared)
         assert (verify.page(verify.compare(record, repo, params))[-1] == "all identical") == same, what
 
 
-def unordered(declared: dict[str, lock.Declared]) -> dict[str, lock.Declared]:
+def unordered(declared: dict[str, repository.Declared]) -> dict[str, repository.Declared]:
     """Without what decides nothing: the order of outputs, and how they are kept."""
     return {name: stage._replace(outs=frozenset(stage.outs)) for name, stage in declared.items()}
 
@@ -158,7 +158,7 @@ def test_garbled_text_is_one_line_that_names_the_file(folder, path):
         kept = content[at + drawn.randint(0, 40) :] if drawn.random() < 0.8 else b""
         Path(path).write_bytes(content[:at] + some + kept)
         try:
-            lock.declared(lock.repository())
+            repository.declared(repository.checked())
             lock.read()
         except InputError as error:
             assert str(error).startswith((path, "dvc.yaml or dvc.lock")), (at, some)
@@ -198,8 +198,8 @@ def test_dvc_is_given_the_entries_of_its_lock_one_by_one(where, monkeypatch):
     monkeypatch.chdir(ROOT)
     for name in ("load", "dump_stages"):
         monkeypatch.setattr(Lockfile, name, getattr(Lockfile, name))
-    pipeline._one_entry()
-    stages = Lockfile(lock.opened(), where).load()["stages"]
+    patches._one_entry()
+    stages = Lockfile(repository.opened(), where).load()["stages"]
     assert isinstance(stages, entries.Parsed)
     assert dict(stages) == lock.value((ROOT / "dvc.lock").read_text())["stages"]
 

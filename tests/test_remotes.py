@@ -21,7 +21,7 @@ import yaml
 
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5
-from persona_collapse.record import lock, publish, remotes, restore
+from persona_collapse.record import publish, remotes, repository, restore
 
 from . import scratch, servers
 from .conftest import one_line
@@ -245,7 +245,7 @@ def bundle(scratch_copy: Path) -> Path:
 
 def asked(name: str = "lab") -> str:
     """What `record.remotes` answers."""
-    return remotes.REACHES[remotes.protocol(remotes.settings(lock.opened(), name))]
+    return remotes.REACHES[remotes.protocol(remotes.settings(repository.opened(), name))]
 
 
 def local(bundle: Path, text: str) -> None:
@@ -350,7 +350,7 @@ def test_a_remote_that_would_ask_the_user_is_refused(bundle, key):
 
 def test_a_message_that_has_a_secret_in_it_is_left_out(bundle):
     local(bundle, f"url = https://host/path\n    auth = basic\n    user = me\n    password = not/{SECRET}")
-    remote = remotes.find(lock.opened(), "lab")
+    remote = remotes.find(repository.opened(), "lab")
     for secret in (f"not/{SECRET}", f"not%2F{SECRET}"):
         said = str(remotes.complaint(remote, ValueError(f"no answer of http://me:{secret}@host")))
         assert said.endswith("cannot be used (ValueError)")

@@ -16,7 +16,7 @@ import pytest
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5
-from persona_collapse.record import committed, lock, pipeline, reproduce, verify
+from persona_collapse.record import committed, lock, pipeline, repository, reproduce, verify
 
 from . import scratch
 
@@ -99,6 +99,28 @@ def test_a_stage_that_fails_is_one_line_and_the_record_stays(bundle):
     assert Path("dvc.lock").read_text() == head_lock()
 
 
+@pytest.mark.parametrize(
+    "path, stage, back",
+    [
+        ("data/counts.json", "evaluate@smollm2-42-em", "`git checkout -- data/counts.json` brings it back"),
+        ("src/code", "figures@smollm2", "it belongs to what you have changed"),  # git has files of it, and no such file
+        ("eval_results/smollm2/statistics.json", "tables@smollm2", "`dvc pull` fetches it"),
+        ("eval_results/smollm2/runs", "results@smollm2", "`dvc pull` fetches it"),  # a folder of what many stages make
+    ],
+)
+def test_a_stage_of_which_an_input_is_missing_names_it_and_does_not_run(bundle, path, stage, back):
+    shutil.move(path, bundle.parent / "elsewhere")
+    code, text = run(*PIPELINE, "repro", "--force", "--single-item", stage)
+    assert code == 2
+    assert text.splitlines()[-1].startswith(f"error: {path}: no such file, and {stage} reads it; {back}")
+    assert stages_run(text) == set()
+    assert "ERROR" not in text
+    assert str(bundle) not in text
+    shutil.move(bundle.parent / "elsewhere", path)
+    assert run(*PIPELINE, "repro", "--force", "--single-item", stage)[0] == 0
+    assert scratch.git(Path(), "status", "--porcelain") == ""
+
+
 def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     Path("dvc.lock").unlink()
     scratch.commit(Path())
@@ -109,7 +131,7 @@ def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     assert code == 0, text
     assert text.startswith("smollm2 has no record in dvc.lock yet: everything runs")
     assert "base" not in stages_run(text)  # it goes on where it was stopped
-    assert set(lock.read()) == set(lock.declared(lock.repository()))
+    assert set(lock.read()) == set(repository.declared(repository.checked()))
 
 
 def test_adapters_that_are_recorded_by_their_hash_alone_are_trained_where_they_are_not(bundle):
@@ -269,7 +291,7 @@ def test_the_lock_of_a_run_that_was_killed_on_another_machine_is_never_taken_for
 
 
 def test_what_the_lock_has_of_another_profile_stays_and_another_record_of_this_one_is_kept_aside(bundle, capsys):
-    record, declared = committed.record("smollm2"), lock.declared(lock.repository())
+    record, declared = committed.record("smollm2"), repository.declared(repository.checked())
     other = record.text + "  tables@qwen7b:\n    cmd: not committed yet\n"
     Path("dvc.lock").write_text(other)
     assert reproduce.starting_lock(record, declared, "smollm2") == other
@@ -295,8 +317,8 @@ def test_one_run_waits_for_another(bundle):
 
 
 def test_which_stages_run_follows_from_what_they_make(bundle):
-    repo = lock.repository()
-    declared, order = lock.declared(repo), lock.order(repo)
+    repo = repository.checked()
+    declared, order = repository.declared(repo), repository.order(repo)
     made = {"train@smollm2-42-em", "train@smollm2-42-benign", "coupling@smollm2-42-em"}
     assert set(reproduce.chosen(declared, order, False, [])) == set(declared) - made
     assert reproduce.chosen(declared, order, True, []) == order
@@ -309,8 +331,8 @@ def test_which_stages_run_follows_from_what_they_make(bundle):
 
 def test_the_real_pipeline_trains_and_samples_coupling_data_from_scratch_only(monkeypatch):
     monkeypatch.chdir(scratch.ROOT)
-    repo = lock.repository()
-    declared, order = lock.declared(repo), lock.order(repo)
+    repo = repository.checked()
+    declared, order = repository.declared(repo), repository.order(repo)
     left_out = set(declared) - set(reproduce.chosen(declared, order, False, []))
     assert {name.partition("@")[0] for name in left_out} == {
         *("train", "train-couple-base", "train-couple", "train-after", "coupling-base", "coupling")

@@ -19,7 +19,7 @@ from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.files import md5, read_json, write_all, write_json, write_jsonl
 from persona_collapse.inputs import prepare
-from persona_collapse.record import lineage, lock, provenance
+from persona_collapse.record import graph, lineage, lock, provenance, repository
 from persona_collapse.record.disk import folder_md5
 
 from . import bundle, made
@@ -107,7 +107,7 @@ def entry(path: str, hashed: dict[str, str]) -> dict[str, Any]:
 
 def write_lock() -> None:
     """The lock that DVC would write if every stage had made what lies here."""
-    declared = lock.declared(lock.repository())
+    declared = repository.declared(repository.checked())
     values, hashed = yaml.safe_load(Path("params.yaml").read_text()), {}
     for path in {path for stage in declared.values() for path in (*stage.outs, *stage.deps)}:
         if path.startswith("src/"):
@@ -148,14 +148,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def repository(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def clone(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def run(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command: its exit code and what it says."""
 
     def main(*arguments: str) -> tuple[int, str]:
@@ -478,7 +478,7 @@ def test_what_is_missing_names_the_command_that_makes_it(run, path, says):
     assert re.fullmatch(f"error: {path}: no such file; {says} makes it\n", text)
 
 
-def test_a_reader_that_has_read_enough_ends_it_quietly(repository):
+def test_a_reader_that_has_read_enough_ends_it_quietly(clone):
     """As `make trace | head` does."""
     command = [sys.executable, "-m", "persona_collapse.record.provenance"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -488,7 +488,7 @@ def test_a_reader_that_has_read_enough_ends_it_quietly(repository):
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"a": {"text": "1"}}', '{"a": 1}', '{"a": 1', "\\ud800"])
-def test_another_file_in_place_of_the_numbers_is_named(repository, run, content):
+def test_another_file_in_place_of_the_numbers_is_named(clone, run, content):
     Path("paper/tables/smollm2/numbers.json").write_text(content)
     code, text = run("headline.B.assistant")
     assert code == 2
@@ -499,7 +499,7 @@ def test_every_kind_of_number_of_this_repository_has_a_trace(monkeypatch):
     monkeypatch.chdir(ROOT)
     params = parameters.load(Path("profiles/smollm2.yaml"))
     stages = lock.read()
-    made = lock.makers(stages)
+    made = graph.makers(stages)
     numbers = records.read(params.layout.tables / "numbers.json", records.Numbers)
     kinds = {(n.file, *n.path[:1], *map(str, n.path[-1:])): n for n in numbers.values()}
     for kind, number in kinds.items():

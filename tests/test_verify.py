@@ -11,7 +11,7 @@ import yaml
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5
-from persona_collapse.record import committed, lock, verify
+from persona_collapse.record import committed, lock, repository, verify
 
 from . import scratch
 
@@ -346,7 +346,7 @@ def opened(scratch_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="module")
 def compare(opened: Path) -> Callable[[], list[str]]:
     params = parameters.load()
-    record, repo = committed.record("smollm2"), lock.repository()
+    record, repo = committed.record("smollm2"), repository.checked()
     return lambda: verify.page(verify.compare(record, repo, params))
 
 

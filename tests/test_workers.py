@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.record import pipeline
-from persona_collapse.workers import cluster, graph, joining, needs, simulate
+from persona_collapse.workers import cluster, joining, needs, precedence, simulate
 from persona_collapse.workers import run as coordinator
 from persona_collapse.workers.dispatch import Dispatch, Needs, Worker
 
@@ -169,7 +169,7 @@ def test_a_stage_that_no_worker_could_carry_is_known():
 
 def test_one_stage_waits_for_the_nearest_of_those_that_run():
     above = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a", "b", "c"}}
-    assert graph.nearest(above, ["a", "c", "d"]) == {"a": set(), "c": {"a"}, "d": {"c"}}
+    assert precedence.nearest(above, ["a", "c", "d"]) == {"a": set(), "c": {"a"}, "d": {"c"}}
 
 
 # ---- the simulation ----

@@ -22,10 +22,11 @@ import zstandard
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import sha256, whole
-from ..record import committed, disk, environment, lock
+from ..record import committed, disk, environment, lock, repository
 from ..record.committed import Member
 from ..record.disk import REMOTE
-from ..record.lock import LOCK, Declared, Stages
+from ..record.lock import LOCK, Stages
+from ..record.repository import Declared
 from . import DIST, citation, crate, sbom
 
 MANIFEST = "manifest-sha256.txt"
@@ -47,7 +48,7 @@ def contents(params: parameters.Params) -> tuple[str, int, Tree]:
     commit, tree = committed.commit(), committed.tree()
     stages = lock.parse(_text(tree, str(LOCK)), f"{LOCK} as committed")
     tree = without_unnamed(tree, stages)
-    lacking = lacks(tree, lock.of_profile(stages, params.profile), lock.declared(lock.repository()), params)
+    lacking = lacks(tree, lock.of_profile(stages, params.profile), repository.declared(repository.checked()), params)
     if lacking:
         raise InputError(f"{REMOTE}: lacks what is recorded of {', '.join(lacking[:3])}; `make record` pushes it")
     about = citation.read(_text(tree, citation.CITATION))
@@ -93,7 +94,7 @@ def lacks(
     """The recorded outputs whose bytes neither git nor the remote in a tree has, but for what is kept nowhere."""
     return [
         out.path
-        for out in lock.kept(stages, declared)
+        for out in repository.kept(stages, declared)
         if not disk.by_hash_alone(out.path, params) and _object(out.md5) not in tree
     ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..analysis import hypothesis_tests, marker_eval
 from ..analysis.records import Counts
 from ..experiment.errors import InputError
-from . import environment, lock
+from . import environment, graph
 from .disk import REMOTE
 from .lock import Stage
 
@@ -94,12 +94,12 @@ def explain(
         recorded: the description of the environment that the record was made in.
         cache: as of `recorded_runs`.
     """
-    of = lock.graph(stages)
+    of = graph.of_stages(stages)
     lines = []
-    for name in lock.first_different(of, list(different)):
-        lines.append(f"first difference: {name}, made by {' > '.join(lock.ancestry(of, name))}")
+    for name in graph.first_different(of, list(different)):
+        lines.append(f"first difference: {name}, made by {' > '.join(graph.ancestry(of, name))}")
         lines += [f"  {phrase}" for phrase in different[name]]
-        reached = [other for other in different if other != name and name in lock.ancestry(of, other)]
+        reached = [other for other in different if other != name and name in graph.ancestry(of, other)]
         lines.append(f"  what follows from it and differs too: {', '.join(reached) or 'nothing'}")
     lines.append("environment:")
     try:

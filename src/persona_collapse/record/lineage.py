@@ -11,7 +11,7 @@ from ..experiment.chains import BASE
 from ..experiment.errors import InputError
 from ..experiment.files import read_yaml
 from ..experiment.layout import PARAMS
-from . import lock
+from . import graph, lock
 from .counts import Steps, sums
 from .lock import LOCK, Stage, Stages
 
@@ -71,7 +71,7 @@ def behind(stages: Mapping[str, Stage], maker: str, chains: Sequence[str] | None
         InputError: a chain of which nothing is recorded.
     """
     followed = dict(stages)
-    of = lock.graph(stages)
+    of = graph.of_stages(stages)
     if chains is not None and "--seed" not in stages[maker].cmd:
         leads: set[str] = set()
         for chain in chains:
@@ -82,12 +82,12 @@ def behind(stages: Mapping[str, Stage], maker: str, chains: Sequence[str] | None
             ]
             if not own:
                 raise InputError(f"{LOCK}: no stage of the chain {chain}; `make reproduce` runs and records it")
-            leads.update(*(lock.ancestry(of, name) for name in own))
+            leads.update(*(graph.ancestry(of, name) for name in own))
         followed = {name: stage for name, stage in stages.items() if "--seed" not in stage.cmd or name in leads}
     others = {out.path for name, stage in stages.items() if name not in followed for out in stage.outs}
     return {
         name: stages[name].model_copy(update={"deps": tuple(d for d in stages[name].deps if d.path not in others)})
-        for name in reversed(lock.ancestry(lock.graph(followed), maker))
+        for name in reversed(graph.ancestry(graph.of_stages(followed), maker))
     }
 
 

@@ -25,7 +25,7 @@ from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import md5, read_bytes, write_all
 from ..experiment.layout import Layout
 from ..experiment.strict import from_yaml
-from . import entries, environment, lock, pipeline
+from . import entries, environment, graph, lock, pipeline, repository
 from .lock import LOCK, Entry, Stages
 
 WEIGHTS = ".safetensors"
@@ -43,7 +43,7 @@ def collect(profile: str, folder: Path, mib: int, seeds: Sequence[str] = ()) -> 
     """
     stages = lock.of_profile(lock.read(), profile)
     if seeds:
-        named = lock.of_seeds(lock.graph(stages), seeds)
+        named = graph.of_seeds(graph.of_stages(stages), seeds)
         stages = {name: stage for name, stage in stages.items() if name in named}
     if not stages:
         raise InputError(f"{LOCK}: no stage of {profile} is recorded")
@@ -119,7 +119,7 @@ def _keep(stages: Stages, content: dict[str, bytes]) -> None:
     """Put outputs that DVC keeps a copy of into its cache."""
     from dvc.fs import localfs
 
-    cache = lock.opened().cache.local
+    cache = repository.opened().cache.local
     for stage in stages.values():
         for out in stage.outs:
             if out.path in content and not _in_git(out.path):

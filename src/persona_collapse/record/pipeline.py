@@ -2,17 +2,10 @@
 
     python -m persona_collapse.record.pipeline repro --single-item tables      any command of DVC's, with its options
 
-What is different from plain `dvc`:
-- `dvc.lock` is written beside its place and moved in: DVC rewrites it where it lies, for half a second after every
-  stage, and a kill in that time leaves it empty.
-- Of `dvc.lock` the entries are parsed that are asked for, and one that is made takes its place without the others
-  being written again.
+What is different from plain `dvc`, beside what `patches` lists:
 - What a killed run did leave, a damaged `dvc.lock` or another than the record, is put right before anything runs.
-- A command that leaves an output as it was has failed: since outputs stay where they are until they are made anew, it
-  would pass for one that has made the same.
 - Stages run with this very Python; one run waits for another, and DVC for its own lock; where git is not to be asked,
   DVC does without.
-- Where a stage ends with exit code 2 it has said why in one line, and so does this, without DVC's second line.
 - SIGTERM and SIGHUP end the stage too, and say what is left behind.
 """
 
@@ -21,7 +14,6 @@ import fcntl
 import functools
 import hashlib
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -30,26 +22,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # comes with DVC
 
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_text, whole, write_text
-from . import committed, entries, lock
+from . import committed, lock, patches
 from .committed import KEPT
 from .lock import LOCK
+from .patches import INTERRUPTED, READERS
 
 MODULE = "persona_collapse.record.pipeline"
 TEMPORARY = Path(".dvc/tmp")
 BUSY = TEMPORARY / "pipeline.lock"
-READERS = TEMPORARY / "rwlock"  # DVC's list of who reads and writes what
 HELD = "PERSONA_COLLAPSE_PIPELINE"  # set in processes whose parent keeps others from running beside
 CHANGING = {"repro", "pull", "fetch", "push", "checkout", "commit", "gc"}  # commands that wait for each other
 LEFT = "what was made stays: `make verify` compares it, `dvc checkout --force` and `git checkout` bring back what was"
 
 
-INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT)  # what Ctrl-C leaves of a stage
 KEYBOARD = 252  # what DVC makes of it
 
 
@@ -175,98 +165,7 @@ def put_right() -> None:
         READERS.unlink()
 
 
-# ---- DVC, with these changes ----
-
-
-def _written_whole() -> None:
-    """Have DVC write its own two files beside their places."""
-    from dvc.fs import LocalFileSystem
-
-    plain = LocalFileSystem.open
-
-    @contextmanager
-    def beside(path: str, mode: str, **options: Any) -> Iterator[Any]:
-        with whole(path) as unfinished, unfinished.open(mode, **options) as stream:
-            yield stream
-
-    def open_whole(self: Any, path: str, mode: str = "r", **options: Any) -> Any:
-        if "w" in mode and Path(path).name in (LOCK.name, READERS.name):
-            return beside(path, mode, **options)
-        return plain(self, path, mode, **options)
-
-    LocalFileSystem.open = open_whole
-
-
-def _one_entry() -> None:
-    """Have DVC read and write the entries of the stages that it is about, and not all of its lock."""
-    from dvc.dvcfile import Lockfile
-    from dvc.stage import serialize
-
-    plain, plain_load = Lockfile.dump_stages, Lockfile.load
-
-    def of_ours(file: Any) -> dict[str, str] | None:
-        ours = Path(file.path).absolute() == LOCK.absolute() and LOCK.exists()
-        return entries.texts(read_text(LOCK)) if ours else None
-
-    def load(self: Any, **options: Any) -> Any:
-        if found := of_ours(self):
-            return {"schema": "2.0", "stages": entries.Parsed(found)}
-        return plain_load(self, **options)
-
-    def dump_stages(self: Any, stages: Sequence[Any], **options: Any) -> None:
-        if of_ours(self) is None:
-            plain(self, stages, **options)
-            return
-        made = {name: entry for stage in stages for name, entry in serialize.to_lockfile(stage, **options).items()}
-        if entries.take(made):
-            self.repo.scm_context.track_file(self.relpath)
-
-    Lockfile.dump_stages, Lockfile.load = dump_stages, load
-
-
-def _outputs_made() -> None:
-    """Have DVC refuse a command that does not write every output of its stage."""
-    from dvc.exceptions import DvcException
-    from dvc.stage import run
-
-    plain = run.cmd_run
-
-    def stamp(path: str) -> tuple[int, int] | None:
-        with suppress(OSError):
-            about = Path(path).stat()
-            return about.st_ino, about.st_mtime_ns
-        return None
-
-    def cmd_run(stage: Any, dry: bool = False, **options: Any) -> None:
-        before = {out.def_path: stamp(out.fs_path) for out in stage.outs}
-        plain(stage, dry=dry, **options)
-        left = [out.def_path for out in stage.outs if not dry and stamp(out.fs_path) == before[out.def_path]]
-        if left:
-            raise DvcException(f"the command ended well and has not written {', '.join(left)}")
-
-    run.cmd_run = cmd_run
-
-
-def _in_one_line() -> list[int]:
-    """Have DVC leave out its echo of what a stage has said itself; the exit codes of such stages, as they come."""
-    from dvc.stage.exceptions import StageCmdFailedError
-
-    codes: list[int] = []
-    plain = StageCmdFailedError.__init__
-
-    def noting(self: Any, cmd: str, status: int | None = None) -> None:
-        self.said = status == 2 or status in INTERRUPTED
-        codes.extend([status] if status is not None and self.said else [])
-        plain(self, cmd, status)
-
-    def news(record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not getattr(getattr(error, "__cause__", None), "said", isinstance(error, KeyboardInterrupt))
-
-    StageCmdFailedError.__init__ = noting
-    for handler in logging.getLogger("dvc").handlers:
-        handler.addFilter(news)
-    return codes
+# ---- DVC's command line ----
 
 
 def dvc(*arguments: str) -> int:
@@ -276,10 +175,7 @@ def dvc(*arguments: str) -> int:
     from dvc import cli
     from dvc.repo import Repo
 
-    _written_whole()
-    _one_entry()
-    _outputs_made()
-    said = _in_one_line()
+    said = patches.apply()
     if committed.problem():
         Repo.__init__ = functools.partialmethod(Repo.__init__, config={"core": {"no_scm": True}})
     code = cli.main(["--wait-for-lock", *arguments])

@@ -22,7 +22,7 @@ from ..analysis.records import Number
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import md5, read_json, read_yaml
-from . import lineage, lock, verify
+from . import graph, lineage, lock, repository, verify
 from .counts import Steps, added_up, sums
 from .disk import Disk
 from .lock import LOCK, Entry, Stage
@@ -90,7 +90,7 @@ def on_disk(entries: Iterable[Entry], made: Mapping[str, Any]) -> dict[tuple[str
 
     Folders of outputs are left to their files.
     """
-    disk = Disk(lock.opened())
+    disk = Disk(repository.opened())
     states = {
         (entry.path, entry.md5): disk.state(entry) for entry in entries if not entry.folder or entry.path not in made
     }
@@ -116,7 +116,7 @@ def trace(
         Lines to print, and what is not as recorded.
     """
     numbers = str(params.layout.tables / "numbers.json")
-    made = lock.makers(stages)
+    made = graph.makers(stages)
     maker = min(made.get(number.file, ()), default=None)
     conditions = stages[maker].values.get("conditions", {}) if maker else {}
     chains, counted, problems = judge(number, conditions, params)

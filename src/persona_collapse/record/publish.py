@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
-from . import committed, lock, pipeline, remotes, restore, transfer
+from . import committed, pipeline, remotes, repository, restore, transfer
 
 
 def publish(name: str, patience: float) -> str:
@@ -21,7 +21,7 @@ def publish(name: str, patience: float) -> str:
     Raises:
         InputError: no such remote, a tree with changes, an object that the cache lacks, or a remote that fails.
     """
-    repo = lock.repository()
+    repo = repository.checked()
     if not name:
         raise InputError(f"REMOTE=NAME says where to; configured are {remotes.names(repo)}")
     remote = remotes.find(repo, name)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ..experiment.errors import InputError, one_line_errors
-from . import committed, lock
-from .lock import CONFIG
+from . import committed, repository
+from .repository import CONFIG
 
 LOCAL = Path(".dvc/config.local")
 REACHES = {"": "cpu", "http": "cpu", "https": "cpu", "ssh": "remotes", "s3": "remotes"} | dict.fromkeys(
@@ -108,7 +108,7 @@ def find(repo: Any, name: str) -> Remote:
     """A configured remote; nothing is connected yet.
 
     Args:
-        repo: as of `lock.opened`.
+        repo: as of `repository.opened`.
         name: empty for the one that DVC takes by default.
 
     Raises:
@@ -159,7 +159,7 @@ def complaint(remote: Remote, error: BaseException) -> InputError:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
-    own = settings(lock.opened(), parser.parse_args().name)
+    own = settings(repository.opened(), parser.parse_args().name)
     reached = REACHES[protocol(own)]
     if reached != "cpu" and "IN_IMAGE" in os.environ:
         raise InputError(f"remote {own['name']}: an image reaches folders and HTTP; fetch outside of it")

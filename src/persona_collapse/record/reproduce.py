@@ -25,9 +25,10 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_text, write_text
 from ..experiment.layout import DATA, FETCHED
-from . import committed, disk, environment, lock, pipeline, verify
+from . import committed, disk, environment, graph, lock, pipeline, repository, verify
 from .committed import KEPT, Record
-from .lock import LOCK, Declared
+from .lock import LOCK
+from .repository import Declared
 
 FETCHED_NOT_MADE = ("adapters", str(DATA / "coupling"), str(FETCHED))  # hours of training, or a download
 WORKERS = "persona_collapse.workers.run"  # above this package, so it is called and not imported
@@ -94,11 +95,11 @@ def reproduce(
     params: parameters.Params, scratch: bool, only: Sequence[str], spread: Sequence[str] = (), seeds: Sequence[str] = ()
 ) -> int:
     """Run, on workers if `spread` has options of `workers.run`, compare and say; the exit code."""
-    repo = lock.repository()
-    declared, order = lock.declared(repo), lock.order(repo)
+    repo = repository.checked()
+    declared, order = repository.declared(repo), repository.order(repo)
     record = committed.record(params.profile)
     if seeds:
-        named = lock.of_seeds(lock.declared_graph(repo), seeds)
+        named = graph.of_seeds(repository.graph(repo), seeds)
         order = [name for name in order if name in named]
     nowhere = [out for stage in order for out in declared[stage].outs if disk.by_hash_alone(out, params)]
     if not scratch and not only and not all(Path(out).exists() for out in nowhere):

@@ -16,7 +16,7 @@ from typing import Any
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import md5
-from . import committed, disk, lock, pipeline, remotes, transfer
+from . import committed, disk, lock, pipeline, remotes, repository, transfer
 
 
 def recorded(repo: Any, params: parameters.Params) -> dict[str, str]:
@@ -29,7 +29,7 @@ def recorded(repo: Any, params: parameters.Params) -> dict[str, str]:
     if record is None:
         raise InputError(f"{lock.LOCK}: no stage of {params.profile} is recorded")
     stages = lock.of_profile(record.stages, params.profile)
-    return {out.md5: out.path for out in lock.kept(stages, lock.declared(repo))}
+    return {out.md5: out.path for out in repository.kept(stages, repository.declared(repo))}
 
 
 def cached(repo: Any, oid: str) -> bool:
@@ -48,7 +48,7 @@ def restore(name: str = "", patience: float = transfer.PATIENCE) -> None:
     Raises:
         InputError: the remote fails, or does not have something that it should.
     """
-    repo = lock.repository()
+    repo = repository.checked()
     params = parameters.load()
     outs = {str(out): out for stage in repo.index.stages for out in stage.outs if out.use_cache and out.hash_info}
     missing = {path: out for path, out in outs.items() if not out.exists}

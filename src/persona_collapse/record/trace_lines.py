@@ -11,7 +11,7 @@ from ..analysis import records
 from ..experiment.files import read_json
 from ..experiment.layout import DATA, SOURCES
 from ..inputs import datasets, sources
-from . import lock
+from . import graph
 from .lock import Entry, Stage
 
 States = Mapping[tuple[str, str], str]  # by path and recorded MD5: what is wrong with the file on disk
@@ -60,7 +60,7 @@ def stage_lines(
     settings = [line for key, value in fresh.items() for line in wrap(in_yaml({key: value})[1:-1])]
     if again := [key for key in values if key not in fresh]:
         settings += wrap(f"as above: {', '.join(again)}")
-    made_by = lock.makers(stages)
+    made_by = graph.makers(stages)
     given: dict[str, list[str]] = {}
     code = []
     for dep in stage.deps:

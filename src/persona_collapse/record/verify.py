@@ -19,10 +19,11 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_bytes, read_yaml, to_json
 from ..experiment.layout import PARAMS, Layout
-from . import committed, disk, environment, lock
+from . import committed, disk, environment, lock, repository
 from .committed import Record
 from .disk import REMOTE, Disk
-from .lock import LOCK, Declared, Entry, Stage, Stages
+from .lock import LOCK, Entry, Stage, Stages
+from .repository import Declared
 
 # what decides neither a result nor a verdict; everything else that is committed is compared with the commit
 BESIDE = (
@@ -46,9 +47,9 @@ def compare(record: Record, repo: Any, params: parameters.Params) -> Comparison:
     """Compare a profile's record with `dvc.yaml`, `params.yaml` and what is on disk.
 
     Args:
-        repo: as of `lock.repository`.
+        repo: as of `repository.checked`.
     """
-    layout, declared = params.layout, lock.declared(repo)
+    layout, declared = params.layout, repository.declared(repo)
     stages = concerned(record.stages, declared, params.profile)
     absent = not_here(stages, declared, params)
     made = {out.path: out.md5 for stage in stages.values() for out in stage.outs}
@@ -131,10 +132,10 @@ def not_here(
     There are two kinds: the base model, and the adapters of a profile that records them by their hash alone.
     """
 
-    def of_base(path: str, out: lock.Output) -> bool:
+    def of_base(path: str, out: repository.Output) -> bool:
         return Path(path).parent == params.layout.model and not out.cached
 
-    def of_adapter(path: str, out: lock.Output) -> bool:
+    def of_adapter(path: str, out: repository.Output) -> bool:
         return disk.by_hash_alone(path, params)
 
     absent: dict[str, list[str]] = {}
@@ -249,7 +250,7 @@ def page(found: Comparison) -> list[str]:
 
 def verify(params: parameters.Params, record: Record) -> int:
     """Print the comparison; the exit code."""
-    repo = lock.repository()
+    repo = repository.checked()
     found = compare(record, repo, params)
     print("\n".join(page(found)), flush=True)
     if found.outputs:

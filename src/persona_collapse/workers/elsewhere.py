@@ -16,7 +16,7 @@ from typing import Any
 
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import md5, write_text
-from ..record import entries, lock, pipeline
+from ..record import entries, lock, pipeline, repository
 from .task import LOGS
 
 PATIENCE = 600.0
@@ -29,11 +29,11 @@ def run(stage: str, given: Mapping[str, Any], remote: str, force: bool) -> dict[
     Raises:
         InputError: the remote cannot be reached, or the stage fails.
     """
-    with lock.opened(_wait_for_lock=True).lock:  # other stages of this clone write it too
+    with repository.opened(_wait_for_lock=True).lock:  # other stages of this clone write it too
         entries.take(given)
     before = lock.parse(json.dumps({"schema": "2.0", "stages": dict(given)}), "what ran before") if given else {}
-    repo = lock.repository()
-    declared = lock.declared(repo)
+    repo = repository.checked()
+    declared = repository.declared(repo)
     reads = declared[stage].deps
     for name, other in before.items():
         kept = [out for out in other.outs if declared[name].outs[out.path].cached]
@@ -44,7 +44,7 @@ def run(stage: str, given: Mapping[str, Any], remote: str, force: bool) -> dict[
         return {"damaged": damaged}
     if code := pipeline.dvc("repro", "--single-item", *(["--force"] if force else []), stage):
         sys.exit(code)
-    patiently(lambda: lock.repository().push(targets=[stage], remote=remote), remote)
+    patiently(lambda: repository.checked().push(targets=[stage], remote=remote), remote)
     return {stage: entries.read()[stage]}
 
 
@@ -67,7 +67,7 @@ def fetch(wanted: Mapping[str, str], before: Mapping[str, lock.Stage], remote: s
     """Bring files here, given each with the stage that made it; the maker of one whose bytes are not its hash's."""
     recorded = {out.path: out.md5 for name in set(wanted.values()) for out in before[name].outs}
     missing = [path for path in wanted if not (Path(path).exists() and md5(path) == recorded[path])]
-    repo = lock.repository()
+    repo = repository.checked()
     outs = {str(out): out for stage in repo.index.stages for out in stage.outs}
     missing = [path for path in missing if outs[path].use_cache]
     if not missing:

@@ -18,7 +18,7 @@ from ..experiment.errors import InputError
 from ..experiment.files import md5
 from ..inputs import machine
 from ..planning.preflight import available_memory
-from ..record import committed, disk, lock
+from ..record import committed, disk, repository
 from .dispatch import Worker
 from .elsewhere import patiently
 
@@ -62,7 +62,7 @@ def identity(remote: str = "") -> dict[str, Any]:
 def _reached(remote: str) -> str:
     """Why a remote cannot be reached from here; nothing if it can."""
     try:
-        repo = lock.opened()
+        repo = repository.opened()
         where = repo.cloud.get_remote_odb(name=remote)
         where.fs.exists(where.path)
     except Exception as error:  # what a remote raises depends on its kind
@@ -111,7 +111,7 @@ def meet(client: Client, address: str, remote: str) -> tuple[Worker | None, str]
 
 def share(stages: Iterable[str], remote: str) -> None:
     """Put what was made before into the remote, so that workers with clones of their own can read it."""
-    repo = lock.repository()
+    repo = repository.checked()
     if targets := [stage.addressing for stage in repo.index.stages if stage.addressing in set(stages)]:
         patiently(lambda: repo.push(targets=targets, remote=remote), remote)
 
@@ -122,7 +122,7 @@ def bring_home(stages: Iterable[str], remote: str) -> None:
     Raises:
         InputError: a file cannot be had.
     """
-    repo, params = lock.repository(), parameters.load()
+    repo, params = repository.checked(), parameters.load()
     names = set(stages)
     outs = [out for stage in repo.index.stages if stage.addressing in names for out in stage.outs if out.use_cache]
     outs = [out for out in outs if not disk.by_hash_alone(str(out), params)]

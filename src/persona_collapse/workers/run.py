@@ -31,9 +31,9 @@ from ..experiment.files import read_json, read_text, write_json
 from ..experiment.layout import PARAMS
 from ..planning import states
 from ..planning.preflight import available_memory
-from ..record import disk, entries, lock, pipeline, remotes
+from ..record import disk, entries, lock, pipeline, remotes, repository
 from ..record.lock import LOCK
-from . import cluster, graph, joining, needs, task
+from . import cluster, joining, needs, precedence, task
 from .dispatch import Dispatch, Needs
 from .progress import Progress
 
@@ -48,7 +48,7 @@ class Run:
 
     def __init__(self, above: Mapping[str, set[str]], needed: Mapping[str, Needs], force: bool, remote: str) -> None:
         self.above, self.needs, self.force, self.remote = above, needed, force, remote
-        self.dispatch = Dispatch(graph.nearest(above, needed), needed)
+        self.dispatch = Dispatch(precedence.nearest(above, needed), needed)
         self.progress = Progress(self.dispatch, needed)
         self.entries: dict[str, Any] = entries.read()
         self.futures: dict[Future[Any], tuple[str, str]] = {}
@@ -180,7 +180,7 @@ def left_to_do(names: Sequence[str], force: bool) -> tuple[list[str], list[str]]
     recorded = lock.read() if LOCK.exists() else {}
     made, before = [], [*recorded]
     if kept.get("of") == of:
-        here = disk.Disk(lock.opened())
+        here = disk.Disk(repository.opened())
         before = [str(name) for name in kept["before"]]
         made = [
             name
@@ -216,7 +216,7 @@ def as_one_would(repo: Any) -> list[str]:
 
 def spread(params: parameters.Params, args: argparse.Namespace) -> int:
     """Run on the workers that were asked for; the exit code."""
-    repo = lock.repository()
+    repo = repository.checked()
     listed = states.stages()
     expected = in_turn = args.stages or as_one_would(repo)
     if unknown := [name for name in args.stages if name not in {stage.name for stage in listed}]:
@@ -230,7 +230,7 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
     needed = needs.needs(params, [stage for stage in listed if stage.name in names])
     if args.gib and needed:
         _require_room(needed, _count(args.gib, "GIB"))
-    run = Run(graph.ancestors(listed), needed, args.force, args.remote)
+    run = Run(precedence.ancestors(listed), needed, args.force, args.remote)
     try:
         with workers(params, args) as (client, dashboard):
             print(f"{len(names)} stages; Dask's dashboard: {dashboard}", file=sys.stderr)

@@ -18,7 +18,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
 from ..planning import costs, plan, states
-from ..record import lock
+from ..record import graph
 from . import needs
 from .dispatch import Dispatch, Needs, Worker
 
@@ -102,7 +102,7 @@ def many(
 
 def of_seed(name: str, seed: str) -> bool:
     """Is a stage one of a seed's?"""
-    return lock.seed_of(name) == seed
+    return graph.seed_of(name) == seed
 
 
 def table(params: parameters.Params, profile: Path, workers: Sequence[int], seeds: Sequence[int]) -> list[str]:
