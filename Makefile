@@ -37,7 +37,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup wheels ready profile machine plan reproduce repro scheduler worker fetched verify record publish collect join tables
-.PHONY: figures paper site page trace archive export test test-commands test-vllm test-site test-publication test-remotes lint
+.PHONY: figures paper site page trace archive export test test-long test-commands test-vllm test-site test-publication test-remotes lint
 .PHONY: prove prove-workers prove-gpu survey bench lock clean
 .PHONY: image reproduce-image test-image
 
@@ -150,8 +150,11 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 	  *) echo "error: PARTS=$$part: allowed are dataset, cards and logs" >&2; exit 2;; esac; done
 
 # a process for each core, with a thread each: two threads in each would wait for each other
-test: ready ## run the tests
-	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
+test: ready ## run the tests, but for the long ones
+	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
+
+test-long: ready ## run the long ones: whole pipelines, interruptions, remotes, the archive and what is exported
+	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder -m long
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
 	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py

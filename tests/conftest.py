@@ -1,5 +1,6 @@
 """Fixtures: the real model's first two layers, and small workspaces in which the real commands run."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -121,14 +122,21 @@ def register(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A bundle with made-up answers, and everything that follows from them."""
+    """A bundle with made-up answers, and everything that follows from them; the processes of pytest-xdist share one."""
     from tests import bundle
 
-    folder = tmp_path_factory.mktemp("bundle") / "first"
-    bundle.make(folder, base)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        bundle.remake()
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "bundle"
+    with (shared / "bundle.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if not folder.exists():
+            made = tmp_path_factory.mktemp("bundle") / "first"
+            bundle.make(made, base)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(made)
+                bundle.remake()
+            made.rename(folder)
     return folder
 
 

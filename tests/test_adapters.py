@@ -20,6 +20,7 @@ from persona_collapse.experiment.files import md5
 from persona_collapse.experiment.layout import Layout
 from persona_collapse.model import adapters, merged, weights
 from persona_collapse.model.tokenizer import check_end, load_tokenizer
+from persona_collapse.record import lock
 
 from .conftest import ROOT, make_workspace, with_adapter
 
@@ -75,12 +76,11 @@ def test_saving_twice_gives_the_same_bytes_and_names_no_version_or_path(here, tm
 
 def test_the_recorded_adapters_configuration_is_the_recipes():
     """What was trained and committed is accepted: the check is no narrower than training."""
-    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     recorded = {
-        out["path"]: ROOT / "remote/files/md5" / out["md5"][:2] / out["md5"][2:]
-        for stage in lock.values()
-        for out in stage["outs"]
-        if out["path"].startswith("adapters/smollm2/") and out["path"].endswith("adapter_config.json")
+        out.path: ROOT / "remote/files/md5" / out.md5[:2] / out.md5[2:]
+        for stage in lock.read(ROOT / "dvc.lock").values()
+        for out in stage.outs
+        if out.path.startswith("adapters/smollm2/") and out.path.endswith("adapter_config.json")
     }
     assert len(recorded) >= 5
     params = parameters.load(ROOT / "profiles/smollm2.yaml")

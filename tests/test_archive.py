@@ -25,6 +25,8 @@ from persona_collapse.record import committed
 from . import scratch
 from .conftest import ROOT
 
+pytestmark = pytest.mark.long
+
 if os.environ.get("CI_PUBLICATION") != "1":
     for name in ("zstandard", "rocrate", "cyclonedx"):
         pytest.importorskip(name, reason="make test-publication installs it")

@@ -43,6 +43,7 @@ def micro_run(folder, tiny, threads: int, wide: bool, **environment: str) -> dic
     return json.loads((folder / "digests.json").read_text())
 
 
+@pytest.mark.long
 def test_the_pipeline_gives_the_same_bits_with_any_threads_and_calls_checked_operators_only(tmp_path, tiny):
     one = micro_run(tmp_path / "one", tiny, 1, wide=True)
     other = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8"}

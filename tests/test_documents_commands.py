@@ -4,9 +4,13 @@
 """
 
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +19,12 @@ from markdown_it import MarkdownIt  # comes with rich, which typer and others wa
 
 from tests.conftest import ROOT
 
+DOCUMENTS = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "data/README.md",
+    ROOT / "CONTRIBUTING.md",
+)
 # Typed as printed, in the order of the documents. What stands for a name of the reader's own has one here.
 TYPED: dict[str, dict[str, str]] = {
     ". .venv/bin/activate": {},
@@ -68,6 +78,7 @@ NOT_TYPED = {
     "make lint": CI,
     "make test-commands": "this one",
     "make test-site": CI,
+    "make test-long": CI,
     "make test-image": CI,
     "make test-image QUICK=1": CI,
     "make prove": "takes six minutes; .ci/run does the short form",
@@ -165,13 +176,7 @@ def commands(text: str, where: str = "") -> list[Command]:
 
 
 def printed() -> list[Command]:
-    documents = [
-        ROOT / "README.md",
-        *sorted((ROOT / "docs").glob("*.md")),
-        ROOT / "data/README.md",
-        ROOT / "CONTRIBUTING.md",
-    ]
-    return [command for path in documents for command in commands(path.read_text(), str(path.relative_to(ROOT)))]
+    return [command for path in DOCUMENTS for command in commands(path.read_text(), str(path.relative_to(ROOT)))]
 
 
 def test_commands_are_found_wherever_a_document_prints_them():
@@ -212,6 +217,17 @@ def test_every_printed_command_is_typed_or_listed_with_a_reason():
     assert not neither
 
 
+def test_every_module_that_a_document_names_is_there():
+    package, tests = ROOT / "src/persona_collapse", ROOT / "tests"
+    lost = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in DOCUMENTS
+        for name in re.findall(r"`([\w./-]+\.py)`", path.read_text())
+        if not any((folder / name).exists() for folder in (ROOT, package, tests))
+    }
+    assert not lost
+
+
 def test_a_typed_command_finds_what_it_calls():
     """`dvc` alone is in nobody's PATH: a document prints .venv/bin/dvc, or activates the environment above."""
     lost = {
@@ -242,27 +258,68 @@ def linked(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+def plain(folder: Path) -> dict[str, str]:
+    """The environment of a shell that has nothing of ours."""
+    return {"PATH": os.environ["PATH"].replace(f"{ROOT}/.venv/bin:", ""), "HOME": str(folder.parent)}
+
+
+def status(folder: Path) -> str:
+    return subprocess.check_output(["git", "status", "--porcelain"], cwd=folder, text=True)
+
+
 def typed(folder: Path, command: str) -> None:
-    """Type a command into a shell that has nothing of ours; it must succeed and leave git with nothing to say."""
-    environment = {"PATH": os.environ["PATH"].replace(f"{ROOT}/.venv/bin:", ""), "HOME": str(folder.parent)}
+    """Type a command into such a shell; it must succeed and leave git with nothing to say."""
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,
-        env=environment,
+        env=plain(folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, f"$ {command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    status = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True)
-    assert status.stdout == "", f"$ {command}\n{status.stdout}"
+    assert status(folder) == "", f"$ {command}\n{status(folder)}"
 
 
 @asked_for
 @pytest.mark.parametrize("target", ALONE)
 def test_each_of_the_report_is_made_in_a_clone_alone(clone, target):
     subprocess.run(["git", "clean", "-xfdq", "--exclude=/.venv"], cwd=clone, check=True)
+    typed(clone, f"make {target}")
+
+
+REPRODUCED = "base prepare evaluate-couple@smollm2-42-em results contrasts claims tables"
+
+
+@asked_for
+@pytest.mark.parametrize("target", ["tables", "figures", "paper", "site", f'reproduce EVALUATE="{REPRODUCED}"'])
+def test_stopped_at_ten_random_moments_it_loses_nothing_and_works_when_called_again(clone, target):
+    """By Ctrl-C and by KILL in turn, each time it and all that it has started; of the times that the whole takes."""
+    subprocess.run(["git", "clean", "-xfdq", "--exclude=/.venv"], cwd=clone, check=True)
+    began = time.monotonic()
+    typed(clone, f"make {target}")
+    whole, drawn = time.monotonic() - began, random.Random(target)
+    for number in (signal.SIGINT, signal.SIGKILL) * 5:
+        with subprocess.Popen(
+            ["sh", "-c", f"exec make {target}"],
+            cwd=clone,
+            env=plain(clone),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # a group of its own, as a terminal gives it
+        ) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(moment := drawn.uniform(0, whole))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            said, _ = process.communicate(timeout=120)
+        print(f"$ make {target}: {signal.Signals(number).name} after {moment:.1f} of {whole:.1f} s", flush=True)
+        assert "Traceback" not in said
+        # a lock that a killed run left is put right by the next one
+        assert {line for line in status(clone).splitlines() if line[3:] != "dvc.lock"} == set(), said
     typed(clone, f"make {target}")
 
 

@@ -25,6 +25,8 @@ from persona_collapse.publication import canary, cards, dataset
 from . import watched
 from .conftest import ROOT
 
+pytestmark = pytest.mark.long
+
 DATASET = Path("dist/smollm2/dataset")
 CLAIMS = Path("eval_results/smollm2/claims.json")
 INSPECT = ROOT / ".venv-inspect/bin/python"

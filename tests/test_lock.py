@@ -13,7 +13,7 @@ import yaml
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
 from persona_collapse.experiment.strict import from_yaml
-from persona_collapse.record import committed, entries, graph, lock, patches, repository, verify
+from persona_collapse.record import committed, entries, graph, lock, repository, verify
 from persona_collapse.record.committed import Record
 
 from .conftest import ROOT
@@ -196,9 +196,6 @@ def test_dvc_is_given_the_entries_of_its_lock_one_by_one(where, monkeypatch):
     from dvc.dvcfile import Lockfile
 
     monkeypatch.chdir(ROOT)
-    for name in ("load", "dump_stages"):
-        monkeypatch.setattr(Lockfile, name, getattr(Lockfile, name))
-    patches._one_entry()
     stages = Lockfile(repository.opened(), where).load()["stages"]
     assert isinstance(stages, entries.Parsed)
     assert dict(stages) == lock.value((ROOT / "dvc.lock").read_text())["stages"]

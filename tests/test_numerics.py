@@ -276,6 +276,7 @@ print(hashlib.sha256(torch.nn.functional.silu(x).numpy().tobytes()).hexdigest())
 """
 
 
+@pytest.mark.long
 def test_openmp_grants_the_threads_that_are_asked_for():
     assert WIDE.numel() % (64 * 7) == 0  # seven threads get whole vectors, five would not
     assert WIDE.numel() % (64 * 5) != 0

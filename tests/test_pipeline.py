@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import networkx
 import pytest
 import yaml
-from dvc.repo import Repo
+
+from persona_collapse.record import repository
 
 from .conftest import ROOT
 
@@ -168,7 +170,8 @@ def planned(pipeline: Path) -> set[str]:
 
     `dvc repro --dry` alone lists the changed ones only, and wants every output present.
     """
-    repo = Repo(str(pipeline))
+    with chdir(pipeline):
+        repo = repository.checked()
     follows = repo.index.graph.reverse()
     with repo.lock:
         changed = [stage for stage in repo.index.stages if stage.changed(allow_missing=True)]

@@ -20,6 +20,7 @@ from persona_collapse.experiment import params as parameters
 from persona_collapse.model.adapters import PROJECTIONS
 from persona_collapse.planning import costs, plan, preflight, states
 from persona_collapse.planning.costs import Chats
+from persona_collapse.record import lock, repository
 
 from .conftest import ROOT, one_line
 
@@ -71,8 +72,8 @@ def test_a_model_on_disk_is_read_instead_of_the_table(pipeline):
 
 @pytest.mark.parametrize(("name", "rank"), [("smollm2", 8), ("qwen1_5b", 32)])
 def test_an_adapter_is_as_large_as_the_recorded_ones(name, rank):
-    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())
-    outs = [out for stage in lock["stages"].values() for out in stage["outs"] if f"adapters/{name}/" in out["path"]]
+    stages = lock.value((ROOT / "dvc.lock").read_text())["stages"]
+    outs = [out for stage in stages.values() for out in stage["outs"] if f"adapters/{name}/" in out["path"]]
     sizes = [out["size"] for out in outs if out["path"].endswith("adapter_model.safetensors")]
     shape = costs.KNOWN[costs.model_name(profile(name))]
     assert min(sizes) == max(sizes) == pytest.approx(2 * costs.lora_parameters(shape, rank), rel=0.02)
@@ -157,7 +158,7 @@ def test_the_plan_of_a_profile_has_exactly_its_stages_whichever_is_active(pipeli
 
     shutil.copy(f"profiles/{name}.yaml", "params.yaml")
     Repo.init(no_scm=True)
-    assert planned == [stage.name for stage in Repo().index.stages]
+    assert planned == [stage.name for stage in repository.checked().index.stages]
     assert f"evaluate-couple@{name}-42-em" in planned
 
 

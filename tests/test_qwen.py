@@ -136,6 +136,7 @@ def run_all(mirror: Path, seen: Path) -> tuple[list, dict]:
     return stages, read_json(".read.json")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["native", "vllm"])
 def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(
     small, mirror, engine, tmp_path_factory

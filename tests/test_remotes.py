@@ -28,6 +28,8 @@ from .conftest import one_line
 from .servers import SECRET, Server
 from .test_reproduce import COMMAND
 
+pytestmark = pytest.mark.long
+
 PUBLISH, RESTORE = "persona_collapse.record.publish", "persona_collapse.record.restore"
 WRITABLE = ("ssh", "webdav", "s3")
 KINDS = (*WRITABLE, "http")

@@ -121,6 +121,7 @@ def test_a_stage_of_which_an_input_is_missing_names_it_and_does_not_run(bundle, 
     assert scratch.git(Path(), "status", "--porcelain") == ""
 
 
+@pytest.mark.long
 def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     Path("dvc.lock").unlink()
     scratch.commit(Path())
@@ -134,6 +135,7 @@ def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     assert set(lock.read()) == set(repository.declared(repository.checked()))
 
 
+@pytest.mark.long
 def test_adapters_that_are_recorded_by_their_hash_alone_are_trained_where_they_are_not(bundle):
     """Those of a GPU profile. DVC refuses to fetch a record of which the remote lacks something."""
     for name, old, new in (
@@ -225,6 +227,7 @@ def whole(record: str) -> None:
     assert head_lock() == record
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [COMMAND, LATE], ids=["reproduce", "tables"])
 def test_stopped_at_any_moment_it_loses_nothing_and_works_when_called_again(bundle, command):
     drawn, record = random.Random(" ".join(command)), head_lock()
@@ -272,6 +275,7 @@ def test_killed_while_dvc_writes_its_lock_the_lock_is_what_it_was(bundle):
     assert Path("dvc.lock").read_text() == record
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("git", [True, False])
 def test_the_lock_of_a_run_that_was_killed_on_another_machine_is_never_taken_for_the_record(bundle, git, capsys):
     record = head_lock()

@@ -183,6 +183,7 @@ def refused(answer: subprocess.CompletedProcess[str], *said: str) -> None:
 # ---- without a network ----
 
 
+@pytest.mark.long
 def test_gathered_packages_make_the_environment_where_no_index_can_be_asked(ready, run, tmp_path):
     gathered = tmp_path / "gathered here"
     made = run(ready, "make", "wheels", f"FOLDER={gathered}", TORCH_INDEX="")
@@ -194,6 +195,7 @@ def test_gathered_packages_make_the_environment_where_no_index_can_be_asked(read
     assert hello(run(other, "bin/stage", "hello"))["tiny"] == "locked"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["no folder", "one is missing", "one is another"])
 def test_a_folder_that_has_not_every_package_is_one_line_and_changes_nothing(ready, run, tmp_path, kind):
     folder = copied(ready, tmp_path / "copy")

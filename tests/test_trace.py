@@ -498,7 +498,7 @@ def test_another_file_in_place_of_the_numbers_is_named(clone, run, content):
 def test_every_kind_of_number_of_this_repository_has_a_trace(monkeypatch):
     monkeypatch.chdir(ROOT)
     params = parameters.load(Path("profiles/smollm2.yaml"))
-    stages = lock.read()
+    stages = lock.of_profile(lock.read(), "smollm2")
     made = graph.makers(stages)
     numbers = records.read(params.layout.tables / "numbers.json", records.Numbers)
     kinds = {(n.file, *n.path[:1], *map(str, n.path[-1:])): n for n in numbers.values()}

@@ -239,6 +239,7 @@ def refused(monkeypatch, capsys, *arguments: str) -> str:
     return said.out + said.err
 
 
+@pytest.mark.long
 def test_two_workers_make_the_lock_of_one_to_the_byte_and_what_is_done_is_not_run_again(bundle):
     lock = Path("dvc.lock")
     lock.unlink()
@@ -293,6 +294,7 @@ def test_less_memory_than_a_stage_needs_is_refused_before_the_first(bundle, monk
     assert " runs on " not in text
 
 
+@pytest.mark.long
 def test_stages_that_cannot_share_a_memory_run_one_after_the_other(bundle, monkeypatch, capsys):
     """The memory is a folder that one stage can make at a time; by the estimate there is room for two."""
     script = Path("src/code/make.sh")

@@ -45,6 +45,9 @@ class Parsed(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         return lock.value(HEAD + self.texts[name])["stages"][name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.texts  # a mapping's own would parse it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.texts)
 

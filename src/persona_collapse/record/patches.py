@@ -10,6 +10,7 @@
 - Where a stage ends with exit code 2 it has said why in one line, and DVC's second line is left out.
 """
 
+import functools
 import logging
 import signal
 import sys
@@ -29,7 +30,7 @@ INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT)  # what Ctrl-C leaves of a s
 def apply() -> list[int]:
     """Make all the changes; the exit codes, as they come, of the stages that have said themselves why they ended."""
     _written_whole()
-    _one_entry()
+    one_entry()
     _outputs_made()
     said = _in_one_line()
     _inputs_there(said)
@@ -55,7 +56,8 @@ def _written_whole() -> None:
     LocalFileSystem.open = open_whole
 
 
-def _one_entry() -> None:
+@functools.cache  # once a process
+def one_entry() -> None:
     """Have DVC read and write the entries of the stages that it is about, and not all of its lock."""
     from dvc.dvcfile import Lockfile
     from dvc.stage import serialize

@@ -43,8 +43,9 @@ def opened(**options: Any) -> Any:
     """
     from dvc.repo import Repo  # a second to import, which who only reads the lock need not wait for
 
-    from . import committed
+    from . import committed, patches
 
+    patches.one_entry()
     read_text(CONFIG)
     if (ignored := Path(".dvcignore")).exists():
         read_text(ignored)
