@@ -174,22 +174,26 @@ def test_the_page_is_aligned_and_at_most_100_columns_wide(pipeline, name):
     assert f"at 3 an hour: {3 * hours:.2f}" in "\n".join(lines)
 
 
-def test_vllm_needs_the_merged_weights_of_a_chain_on_disk_once(pipeline):
+def test_vllm_has_the_merged_weights_of_one_chain_on_disk_at_a_time(pipeline):
     params = profile("qwen7b")
     priced = plan.plan(params, states.stages(Path("profiles/qwen7b.yaml")))
     size = costs.weight_bytes(QWEN, params.compute)
-    assert sorted(stage.chain for stage, cost in priced if cost.disk > size and stage.module != "base") == [
-        "benign",  # sampled from, and not evaluated
-        "benign-couple",
-        "couple",
-        "couple-benign",
-        "couple-em",
-        "couple-good",
-        "em",  # sampled from and evaluated
-        "em-couple",
-        "good",
-        "good-couple",
+    assert {cost.passing for _, cost in priced} == {0, size}
+    assert sorted((stage.chain, stage.module) for stage, cost in priced if cost.passing) == [
+        ("benign", "coupling"),  # sampled from, and not evaluated
+        ("benign-couple", "evaluate"),
+        ("couple", "evaluate"),
+        ("couple-benign", "evaluate"),
+        ("couple-em", "evaluate"),
+        ("couple-good", "evaluate"),
+        ("em", "coupling"),
+        ("em", "evaluate"),
+        ("em-couple", "evaluate"),
+        ("good", "coupling"),
+        ("good-couple", "evaluate"),
     ]
+    assert plan.total([cost for _, cost in priced]).passing == size
+    assert all(cost.disk < size for stage, cost in priced if stage.module != "base")
 
 
 def test_the_command_says_what_is_wrong_in_one_line(pipeline, monkeypatch, capsys):
@@ -340,10 +344,10 @@ def test_too_little_disk_is_said_before_anything_is_downloaded(ready, lines, mon
     [line] = lines()
     assert "too little disk: 1.0 GiB free" in line
 
-    (ready / "model/qwen7b/config.json").unlink()  # the real model: itself, its download, six chains merged
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**30))
+    (ready / "model/qwen7b/config.json").unlink()  # the real model: itself, its download, a chain merged
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=30 * 2**30))
     [line] = lines()
-    assert float(line.split("needs ")[1].split()[0]) == pytest.approx(12 * 14.2, rel=0.05)
+    assert 3 * 14.2 < float(line.split("needs ")[1].split()[0]) < 3.5 * 14.2  # and adapters
 
 
 def test_too_little_memory_is_said_with_what_is_needed_and_what_limits_it(pipeline, lines, tmp_path_factory):

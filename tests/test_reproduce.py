@@ -99,28 +99,6 @@ def test_a_stage_that_fails_is_one_line_and_the_record_stays(bundle):
     assert Path("dvc.lock").read_text() == head_lock()
 
 
-@pytest.mark.parametrize(
-    "path, stage, back",
-    [
-        ("data/counts.json", "evaluate@smollm2-42-em", "`git checkout -- data/counts.json` brings it back"),
-        ("src/code", "figures@smollm2", "it belongs to what you have changed"),  # git has files of it, and no such file
-        ("eval_results/smollm2/statistics.json", "tables@smollm2", "`dvc pull` fetches it"),
-        ("eval_results/smollm2/runs", "results@smollm2", "`dvc pull` fetches it"),  # a folder of what many stages make
-    ],
-)
-def test_a_stage_of_which_an_input_is_missing_names_it_and_does_not_run(bundle, path, stage, back):
-    shutil.move(path, bundle.parent / "elsewhere")
-    code, text = run(*PIPELINE, "repro", "--force", "--single-item", stage)
-    assert code == 2
-    assert text.splitlines()[-1].startswith(f"error: {path}: no such file, and {stage} reads it; {back}")
-    assert stages_run(text) == set()
-    assert "ERROR" not in text
-    assert str(bundle) not in text
-    shutil.move(bundle.parent / "elsewhere", path)
-    assert run(*PIPELINE, "repro", "--force", "--single-item", stage)[0] == 0
-    assert scratch.git(Path(), "status", "--porcelain") == ""
-
-
 @pytest.mark.long
 def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     Path("dvc.lock").unlink()

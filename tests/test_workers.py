@@ -42,6 +42,7 @@ def graphs(draw):
             gpu=draw(st.booleans()),
             memory=draw(st.sampled_from([0.0, 1.0, 2.0])),
             home=draw(st.booleans()),
+            holds=draw(st.sampled_from(["", "", "x", "y"])),
         )
         for name in names
     }
@@ -72,6 +73,8 @@ def test_each_stage_runs_once_after_those_it_needs_where_there_is_room(graph, dr
             here = [stage for stage, name in queue.running.items() if name == worker.name]
             assert len(here) <= worker.slots
             assert sum(needs[stage].memory for stage in here) <= worker.memory
+        held = [needs[stage].holds for stage in queue.running if needs[stage].holds]
+        assert len(set(held)) == len(held)
         if lost and "far" in queue.workers and drawn.random() < 0.3:
             assert not set(queue.remove("far")) & set(queue.running)
             lost -= 1
@@ -102,6 +105,16 @@ def test_what_needs_a_failed_stage_is_left_out_and_the_rest_goes_on():
     assert queue.fail("a") == ["b", "c"]
     queue.finish("d")
     assert queue.over
+
+
+def test_two_stages_that_hold_the_same_run_one_after_the_other_and_others_beside_them():
+    queue = Dispatch(
+        {name: set() for name in "abc"}, {"a": Needs(3, holds="x"), "b": Needs(2, holds="x"), "c": Needs(1)}
+    )
+    queue.add(Worker("one", slots=3))
+    assert [queue.next()[0], queue.next()[0], queue.next()] == ["a", "c", None]
+    queue.finish("a")
+    assert queue.next()[0] == "b"
 
 
 def test_what_was_damaged_runs_again_before_its_reader():
@@ -192,7 +205,7 @@ def test_the_simulated_time_is_that_of_a_schedule_made_by_hand(monkeypatch):
 
 def test_many_seeds_are_the_graph_of_one_as_often_and_what_gathers_them_once():
     before = {"base@p": set(), "train@p-42-em": {"base@p"}, "results@p": {"train@p-42-em"}, "page@p": {"results@p"}}
-    needed, made = dict.fromkeys(before, Needs(2)), dict.fromkeys(before, 1.0)
+    needed, made = dict.fromkeys(before, Needs(2, holds="x")), dict.fromkeys(before, 1.0)
     waits, need, _ = simulate.many(before, needed, made, "42", 3)
     trained = {f"train@p-42-em#{number}" for number in range(3)}
     assert waits == {"base@p": set(), **{name: {"base@p"} for name in trained}, "results@p": trained,
@@ -200,6 +213,7 @@ def test_many_seeds_are_the_graph_of_one_as_often_and_what_gathers_them_once():
     assert {name: one.seconds for name, one in need.items()} == {
         "base@p": 2, **dict.fromkeys(trained, 2), "results@p": 6, "page@p": 6
     }  # fmt: skip
+    assert len({need[name].holds for name in trained}) == 3  # each seed has merged weights of its own
     assert not simulate.of_seed("train@p-421-em", "42")
 
 

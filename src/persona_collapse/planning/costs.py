@@ -73,14 +73,15 @@ MEASURED = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one stage: tokens, FLOPs, peak bytes of memory (the GPU's if there is one), bytes written, seconds."""
+    """Of one stage: tokens, FLOPs, peak bytes of memory (the GPU's if there is one), bytes on disk, seconds."""
 
     trained: float = 0
     prompt: float = 0
     generated: float = 0
     flops: float = 0
     memory: float = 0
-    disk: float = 0
+    disk: float = 0  # that stay
+    passing: float = 0  # that are gone when it ends
     seconds: float = 0
 
 

@@ -40,17 +40,21 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
             f"known are: {', '.join(costs.KNOWN)}"
         )
     priced = []
-    merged: set[tuple[str, ...]] = set()
     for stage in listed:
         cost = COSTS[stage.module](params, shape, stage)
-        samples = stage.module in ("coupling", "evaluate") and params.sampling.engine == "vllm"
-        model = (stage.options.get("seed", ""), stage.chain)
-        if samples and stage.chain != chains.BASE and model not in merged:  # vLLM reads merged weights from files
-            merged.add(model)
+        if merged(params, stage):
             size = costs.weight_bytes(shape, params.compute)
-            cost = replace(cost, disk=cost.disk + size, seconds=cost.seconds + costs.moving(size))
+            cost = replace(cost, passing=size, seconds=cost.seconds + costs.moving(size))
         priced.append((stage, cost))
     return priced
+
+
+def merged(params: Params, stage: Stage) -> Path | None:
+    """The folder of the merged weights that a stage has on disk while it runs; None if it has none there."""
+    reads_files = stage.module in ("coupling", "evaluate") and params.sampling.engine == "vllm"
+    if not reads_files or stage.chain == chains.BASE:
+        return None
+    return params.layout.merged(int(stage.options["seed"]), stage.chain)
 
 
 # ---- the cost of each module's stages; what DVC caches lies on disk twice ----
@@ -164,9 +168,10 @@ def missing(priced: list[tuple[Stage, Cost]]) -> list[Cost]:
 
 
 def total(some: list[Cost]) -> Cost:
-    """The sum; of memory the largest."""
+    """The sum; of what is held while a stage runs, the largest."""
     sums = {field.name: sum(getattr(cost, field.name) for cost in some) for field in fields(Cost)}
-    return replace(Cost(**sums), memory=max((cost.memory for cost in some), default=0))
+    largest = {name: max((getattr(cost, name) for cost in some), default=0) for name in ("memory", "passing")}
+    return replace(Cost(**sums), **largest)
 
 
 def page(params: Params, priced: list[tuple[Stage, Cost]], price: float | None = None) -> str:
@@ -200,6 +205,9 @@ def notes(params: Params) -> list[str]:
         said.append(f"a CPU that reaches {costs.FLOP_RATE['cpu'] / 1e9:.0f} GFLOP/s on two cores")
     if params.sampling.engine == "vllm":
         said.append("vLLM uses the memory shown, but wants its usual share of it, 0.9, to be free when it starts")
+        if shape := costs.shape_of(params):
+            size = _gib(costs.weight_bytes(shape, params.compute))
+            said.append(f"beside the disk shown, merged weights: {size} GiB for each stage that samples, while it runs")
     return [
         *said,
         f"{costs.START[params.compute.device]} s to start a stage; {costs.DISK_RATE / 1e9:g} GB/s to disk, "

@@ -51,8 +51,8 @@ def disk(params: Params, stages: list[Stage]) -> Iterator[str]:
     """Room for all outputs that are not on disk; unknown for a model that is not there and not in the plan's table."""
     if costs.shape_of(params) is None:
         return
-    wanted = [cost for stage, cost in plan.plan(params, stages) if stage.state != "on disk"]
-    require_disk(".", round(plan.total(wanted).disk / GIB, 1))
+    wanted = plan.total([cost for stage, cost in plan.plan(params, stages) if stage.state != "on disk"])
+    require_disk(".", round((wanted.disk + wanted.passing) / GIB, 1))
     yield from ()
 
 

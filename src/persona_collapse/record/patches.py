@@ -7,11 +7,15 @@
 - A command that leaves an output as it was has failed: since outputs stay where they are until they are made anew, it
   would pass for one that has made the same.
 - A stage of which an input is missing does not run, and one line says which it is and how it comes back.
+- Weights that a stage merged for an engine that reads them from files go when it ends: of all chains at once they would
+  fill a disk. No two stages of one run have the same at a time.
 - Where a stage ends with exit code 2 it has said why in one line, and DVC's second line is left out.
 """
 
 import functools
 import logging
+import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,10 +23,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..experiment import params as parameters
 from ..experiment.files import read_text, whole
 from . import committed, entries
 from .lock import LOCK
 
+MERGES = re.compile(r"bin/stage sampling\.(?:coupling|evaluate) --seed (\d+) --(?:chain|parent) (\S+)$")
 READERS = Path(".dvc/tmp/rwlock")  # DVC's list of who reads and writes what
 INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT)  # what Ctrl-C leaves of a stage
 
@@ -34,6 +40,7 @@ def apply() -> list[int]:
     _outputs_made()
     said = _in_one_line()
     _inputs_there(said)
+    _merged_removed()
     return said
 
 
@@ -135,6 +142,22 @@ def _inputs_there(said: list[int]) -> None:
             print(f"error: {missing[0]}: no such file, and {stage.addressing} reads it; {back}", file=sys.stderr)
             raise error
         plain(stage, dry=dry, allow_missing=allow_missing, **options)
+
+    Stage.run = run
+
+
+def _merged_removed() -> None:
+    """Have what a stage merged be removed when it ends, however that is."""
+    from dvc.stage import Stage
+
+    plain = Stage.run
+
+    def run(stage: Any, **options: Any) -> None:
+        try:
+            plain(stage, **options)
+        finally:
+            if not options.get("dry") and (found := MERGES.match(str(stage.cmd))):
+                shutil.rmtree(parameters.load().layout.merged(int(found[1]), found[2]), ignore_errors=True)
 
     Stage.run = run
 

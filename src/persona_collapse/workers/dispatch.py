@@ -18,6 +18,7 @@ class Needs:
     gpu: bool = False
     memory: float = 0.0  # bytes, of the GPU where it takes one
     home: bool = False  # it makes what DVC keeps no copy of, so it runs in the folder that the lock is in
+    holds: str = ""  # what no other stage may hold at the same time
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Dispatch:
         self._room: dict[str, tuple[int, float]] = {}  # of each worker, slots and memory
         self._free: dict[str, None] = {}  # workers with a slot, the one that was given a stage last at the end
         self._ready: dict[tuple[bool, bool], list[tuple[float, str]]] = {}
+        self._held: dict[str, list[str]] = {}  # stages that would be ready, by what another one holds
         for name, missing in self.missing.items():
             if not missing:
                 self._put(name)
@@ -79,6 +81,7 @@ class Dispatch:
         lost = [stage for stage, worker in self.running.items() if worker == name]
         for stage in lost:
             del self.running[stage]
+            self._let_go(stage)
             self._put(stage)
         return lost
 
@@ -86,6 +89,9 @@ class Dispatch:
         """The stage to start now, and where; None if none is ready that a worker has room for."""
         tops = sorted((heap[0], kind) for kind, heap in self._ready.items() if heap)
         for (_, stage), kind in tops:
+            if (holds := self.needs[stage].holds) and any(self.needs[one].holds == holds for one in self.running):
+                self._held.setdefault(holds, []).append(heapq.heappop(self._ready[kind])[1])
+                return self.next()
             if name := self._place(stage):
                 heapq.heappop(self._ready[kind])
                 self.running[stage] = name
@@ -170,8 +176,13 @@ class Dispatch:
         if slots - sign > 0:
             self._free[worker] = None
 
+    def _let_go(self, stage: str) -> None:
+        for waiting in self._held.pop(self.needs[stage].holds, ()):
+            self._put(waiting)
+
     def _ended(self, stage: str) -> str:
         worker = self.running.pop(stage)
+        self._let_go(stage)
         if worker in self._room:
             self._take(worker, stage, -1)
         return worker

@@ -32,6 +32,7 @@ def needs(params: parameters.Params, stages: Sequence[Stage]) -> dict[str, Needs
             gpu=gpu,
             memory=cost.memory if cost and (gpu or params.compute.device == "cpu") else 0.0,
             home=not stage.cached or stage.module in AT_HOME,
+            holds=str(plan.merged(params, stage) or ""),
         )
     return found
 

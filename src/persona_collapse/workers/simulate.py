@@ -94,7 +94,8 @@ def many(
             waits[copy] = set()
             for one in before[name]:
                 waits[copy].update([numbered[one][number]] if one in mine and name in mine else numbered[one])
-            need[copy], sizes[copy] = needed[name], made[name]
+            holds = needed[name].holds and f"{needed[name].holds}#{number}"
+            need[copy], sizes[copy] = replace(needed[name], holds=holds), made[name]
             if name in gathers:
                 need[copy] = replace(needed[name], seconds=seeds * needed[name].seconds)
     return waits, need, sizes
