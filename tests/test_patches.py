@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from persona_collapse.record import patches
+
 from . import scratch
 from .test_reproduce import PIPELINE, run, stages_run
 
@@ -67,3 +69,12 @@ def test_what_a_stage_merged_goes_when_it_ends_and_another_chains_stays(bundle, 
     assert (code == 0) == (ends == "0"), text
     assert MERGED.exists() != removed
     assert Path(f"{MERGED}-couple").exists()
+
+
+def test_what_is_parsed_once_is_each_readers_own():
+    from dvc.utils.serialize import _yaml
+
+    patches.reading()
+    _yaml.parse_yaml("a: [1]\n", "params.yaml")["a"].append(2)
+    assert _yaml.parse_yaml("a: [1]\n", "params.yaml") == {"a": [1]}
+    assert _yaml.parse_yaml("a: [3]\n", "params.yaml") == {"a": [3]}

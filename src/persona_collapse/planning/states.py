@@ -23,6 +23,7 @@ from dvc.repo import Repo
 from ..experiment.errors import InputError
 from ..experiment.files import open_or_complain
 from ..experiment.layout import PARAMS
+from ..record import patches
 from ..record.disk import Disk
 from ..record.lock import Entry
 
@@ -51,6 +52,7 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
     Raises:
         InputError: no dvc.yaml here, or one that DVC cannot read, or such a dvc.lock.
     """
+    patches.reading()
     with TemporaryDirectory() as folder:
         for source, name in ((PIPELINE, PIPELINE), (profile, PARAMS), (LOCK, LOCK)):
             if source != LOCK or LOCK.exists():

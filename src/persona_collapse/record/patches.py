@@ -3,7 +3,7 @@
 - `dvc.lock` is written beside its place and moved in: DVC rewrites it where it lies, for half a second after every
   stage, and a kill in that time leaves it empty.
 - Of `dvc.lock` the entries are parsed that are asked for, and one that is made takes its place without the others
-  being written again.
+  being written again; `params.yaml` is parsed once, and not for each stage.
 - A command that leaves an output as it was has failed: since outputs stay where they are until they are made anew, it
   would pass for one that has made the same.
 - A stage of which an input is missing does not run, and one line says which it is and how it comes back.
@@ -12,6 +12,7 @@
 - Where a stage ends with exit code 2 it has said why in one line, and DVC's second line is left out.
 """
 
+import copy
 import functools
 import logging
 import re
@@ -36,7 +37,7 @@ INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT)  # what Ctrl-C leaves of a s
 def apply() -> list[int]:
     """Make all the changes; the exit codes, as they come, of the stages that have said themselves why they ended."""
     _written_whole()
-    one_entry()
+    reading()
     _outputs_made()
     said = _in_one_line()
     _inputs_there(said)
@@ -64,24 +65,38 @@ def _written_whole() -> None:
 
 
 @functools.cache  # once a process
-def one_entry() -> None:
+def reading() -> None:
+    """Have DVC parse what it is asked for, and once: of hundreds of stages each would parse params.yaml anew."""
+    _one_entry()
+    _one_parse()
+
+
+def _one_parse() -> None:
+    from dvc.utils.serialize import _yaml
+
+    parsed = functools.lru_cache(maxsize=8)(_yaml.parse_yaml)
+
+    def parse_yaml(text: str, path: str, typ: str = "safe") -> Any:
+        return copy.deepcopy(parsed(text, path, typ))  # what one takes out of it and changes, another may want
+
+    _yaml.parse_yaml = parse_yaml
+
+
+def _one_entry() -> None:
     """Have DVC read and write the entries of the stages that it is about, and not all of its lock."""
     from dvc.dvcfile import Lockfile
     from dvc.stage import serialize
 
     plain, plain_load = Lockfile.dump_stages, Lockfile.load
 
-    def of_ours(file: Any) -> dict[str, str] | None:
-        ours = Path(file.path).absolute() == LOCK.absolute() and LOCK.exists()
-        return entries.texts(read_text(LOCK)) if ours else None
-
     def load(self: Any, **options: Any) -> Any:
-        if found := of_ours(self):
+        if Path(self.path).exists() and (found := entries.texts(read_text(self.path))):
             return {"schema": "2.0", "stages": entries.Parsed(found)}
         return plain_load(self, **options)
 
     def dump_stages(self: Any, stages: Sequence[Any], **options: Any) -> None:
-        if of_ours(self) is None:
+        ours = Path(self.path).absolute() == LOCK.absolute() and LOCK.exists()
+        if not ours or entries.texts(read_text(LOCK)) is None:
             plain(self, stages, **options)
             return
         made = {name: entry for stage in stages for name, entry in serialize.to_lockfile(stage, **options).items()}

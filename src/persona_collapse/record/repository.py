@@ -45,7 +45,7 @@ def opened(**options: Any) -> Any:
 
     from . import committed, patches
 
-    patches.one_entry()
+    patches.reading()
     read_text(CONFIG)
     if (ignored := Path(".dvcignore")).exists():
         read_text(ignored)
