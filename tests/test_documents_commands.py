@@ -30,6 +30,7 @@ TYPED: dict[str, dict[str, str]] = {
     ". .venv/bin/activate": {},
     ". .venv/bin/activate && dvc repro": {},
     ".venv/bin/dvc dag": {},
+    ".venv/bin/dvc exp show --only-changed": {},
     ".venv/bin/dvc metrics show": {},
     ".venv/bin/dvc plots show": {},
     ".venv/bin/dvc pull": {},
@@ -86,6 +87,7 @@ NOT_TYPED = {
     "make survey": "takes ten minutes",
     "make bench": LONG,
     "make prove-workers": "takes five minutes; .ci/run does the short form",
+    ".venv/bin/dvc exp run -S evaluate.samples=4": "samples for an hour; test_reproduce.py has a small one",
     "make repro WORKERS=2": "writes what is out of date; tests/test_workers.py runs it on a small bundle",
     "make reproduce WORKERS=2": "takes a quarter of an hour",
     "make scheduler HOST=login1": MACHINES,
@@ -289,7 +291,7 @@ def test_each_of_the_report_is_made_in_a_clone_alone(clone, target):
     typed(clone, f"make {target}")
 
 
-REPRODUCED = "base prepare evaluate-couple@smollm2-42-em results contrasts claims tables"
+REPRODUCED = "base prepare geometry@smollm2-42-em results contrasts claims tables"
 
 
 @asked_for

@@ -1,5 +1,6 @@
 """`reproduce` re-runs, compares and leaves the record as it was, however it ends; so does every other run of DVC's."""
 
+import csv
 import os
 import random
 import re
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.errors import InputError
@@ -330,3 +332,16 @@ def test_update_makes_what_is_out_of_date_the_record(bundle):
     assert md5(out) in Path("dvc.lock").read_text()
     assert Path(f"remote/files/md5/{md5(out)[:2]}/{md5(out)[2:]}").exists()
     assert '"packages"' in Path("run_info/smollm2/recorded.json").read_text()
+
+
+def test_an_experiment_of_dvcs_runs_what_a_parameter_changes_and_is_shown_beside_the_record(bundle):
+    code, text = run("-m", "dvc", "exp", "run", "--name", "four", "--set-param", "evaluate.samples=4")
+    assert code == 0, text
+    assert stages_run(text) == {"evaluate", "tables"}
+    code, text = run("-m", "dvc", "exp", "show", "--only-changed", "--csv")
+    assert code == 0, text
+    rows = list(csv.DictReader(text.splitlines()))
+    branch = scratch.git(Path(), "branch", "--show-current").strip()
+    recorded = str(yaml.safe_load(scratch.git(Path(), "show", "HEAD:params.yaml"))["evaluate"]["samples"])
+    shown = {row["Experiment"] or row["rev"]: row["evaluate.samples"] for row in rows}
+    assert shown == {"workspace": "4", branch: recorded, "four": "4"}
