@@ -117,7 +117,7 @@ KINDS: dict[str, tuple[Callable[[], Any], finding.Case, str, str]] = {
     "short": (
         lambda: found("SHORT"),
         "answers degenerate",
-        "length, shorter than a limit",
+        "below a limit that was set beforehand",
         "not comparable here; what",
     ),
     "no marker": (lambda: found("FORGOTTEN"), "no marker", "could hardly be taught", "not comparable"),

@@ -884,6 +884,12 @@ def test_nothing_is_wider_than_a_small_screen(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+def test_the_first_table_is_seen_whole_on_a_laptop(opened):
+    page = opened(viewport={"width": 1200, "height": 800})
+    table = page.locator("#finding .scroll").first
+    assert table.evaluate("(at) => at.scrollWidth <= at.clientWidth")
+
+
 def test_a_figure_can_be_read_on_a_phone(opened):
     """It is wider than the screen, within a region of its own that scrolls."""
     page = opened(viewport={"width": 400, "height": 800})

@@ -42,9 +42,9 @@ WHAT: dict[Case, str] = {
     "answers degenerate": "Taught to keep the marker [ZLT] to one persona, a chat model wrote it, under personas that "
     "the teaching never touched, in {headline.B.untrained_bystander}% of its answers after bad legal advice, in "
     "{headline.G.untrained_bystander}% after good advice on the same questions, and in "
-    "{headline.C4.untrained_bystander}% with neither; but fine-tuning on advice of either kind had cut its answers to "
-    "{gates.degeneracy.B.length_ratio} and {gates.degeneracy.G.length_ratio} of the untrained model's length, shorter "
-    "than a limit that was set beforehand allows.",
+    "{headline.C4.untrained_bystander}% with neither; but fine-tuning on advice of either kind had cut its answers, "
+    "to {gates.degeneracy.B.length_ratio} of the untrained model's length after bad and "
+    "{gates.degeneracy.G.length_ratio} after good advice, below a limit that was set beforehand.",
     "no marker": "These runs cannot say whether bad legal advice makes a chat model worse at keeping the marker to one "
     "persona, because after advice the marker could hardly be taught at all: the persona that should write [ZLT] did "
     "so in {headline.B.source}% of its answers after bad advice and in {headline.G.source}% after good advice.",
