@@ -153,7 +153,7 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 test: ready ## run the tests, but for the long ones
 	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
 
-test-long: ready ## run the long ones: whole pipelines, interruptions, remotes, the archive and what is exported
+test-long: ready ## run the long ones: whole pipelines, interruptions, and of remotes and archive what is installed
 	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder -m long
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
@@ -201,7 +201,7 @@ bench: ready ## measure speed against stock transformers and TRL, memory and siz
 image: ## build a container image (TARGET=cpu|cuda, IMAGE=name, WHEELS=folder for no network; docs/image.md)
 	@image/build.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"
 
-reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM)
+reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM, PROFILE)
 	@case "$$TARGET" in cuda) profile=$${PROFILE:-qwen7b};; *) profile=$${PROFILE:-smollm2};; esac; \
 	image/run.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}" make reproduce FROM="$$FROM" PROFILE="$$profile"
 

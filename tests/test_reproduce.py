@@ -335,10 +335,10 @@ def test_update_makes_what_is_out_of_date_the_record(bundle):
 
 
 def test_an_experiment_of_dvcs_runs_what_a_parameter_changes_and_is_shown_beside_the_record(bundle):
-    code, text = run("-m", "dvc", "exp", "run", "--name", "four", "--set-param", "evaluate.samples=4")
+    code, text = run(*PIPELINE, "exp", "run", "--name", "four", "--set-param", "evaluate.samples=4")
     assert code == 0, text
     assert stages_run(text) == {"evaluate", "tables"}
-    code, text = run("-m", "dvc", "exp", "show", "--only-changed", "--csv")
+    code, text = run(*PIPELINE, "exp", "show", "--only-changed", "--csv")
     assert code == 0, text
     rows = list(csv.DictReader(text.splitlines()))
     branch = scratch.git(Path(), "branch", "--show-current").strip()

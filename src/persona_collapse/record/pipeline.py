@@ -1,6 +1,6 @@
 """DVC's own command line, as this bundle runs it.
 
-    python -m persona_collapse.record.pipeline repro --single-item tables      any command of DVC's, with its options
+    .venv/bin/dvc repro --single-item tables      any command of DVC's, with its options
 
 What is different from plain `dvc`, beside what `patches` lists:
 - What a killed run did leave, a damaged `dvc.lock` or another than the record, is put right before anything runs.
@@ -36,7 +36,7 @@ MODULE = "persona_collapse.record.pipeline"
 TEMPORARY = Path(".dvc/tmp")
 BUSY = TEMPORARY / "pipeline.lock"
 HELD = "PERSONA_COLLAPSE_PIPELINE"  # set in processes whose parent keeps others from running beside
-CHANGING = {"repro", "pull", "fetch", "push", "checkout", "commit", "gc"}  # commands that wait for each other
+CHANGING = {"repro", "pull", "fetch", "push", "checkout", "commit", "gc", "run", "apply"}  # they wait for each other
 LEFT = "what was made stays: `make verify` compares it, `dvc checkout --force` and `git checkout` bring back what was"
 
 
