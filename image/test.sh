@@ -90,7 +90,10 @@ fi
 
 step "build"
 build first || fail "the build failed"
-step "built"
+step "built; no layer holds a cache, a package list, a log or credentials"
+buildah push --quiet localhost/base "dir:$work/base.layers"
+buildah push --quiet localhost/first "dir:$work/first.layers.d"
+bin/python image/layers.py "$work/first.layers.d" "$work/base.layers"
 if [[ ! ${QUICK:-} ]]; then
   build second > "$work/second.log" &
   second=$!

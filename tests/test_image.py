@@ -1,10 +1,14 @@
 """The container image's promises that need no builder; `make test-image` builds it."""
 
 import hashlib
+import io
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+import tarfile
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,3 +104,52 @@ def test_an_image_of_other_locks_or_of_the_other_profile_is_refused(tmp_path: Pa
     result = run("make", "setup", "PROFILE=qwen7b", IN_IMAGE=locks_of(tmp_path, "bootstrap", "cpu"))
     assert result.returncode == 2
     assert "error: PROFILE=qwen7b needs the image made with TARGET=cuda" in result.stderr
+
+
+def image(folder: Path, *contents: dict[str, str]) -> Path:
+    """An image with a layer for each of the contents, as `buildah push` writes it."""
+    folder.mkdir()
+    described = []
+    for content in contents:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for name, text in content.items():
+                about = tarfile.TarInfo(name)
+                about.size = len(text)
+                archive.addfile(about, io.BytesIO(text.encode()))
+        digest = hashlib.sha256(packed.getvalue()).hexdigest()
+        (folder / digest).write_bytes(packed.getvalue())
+        described.append({"digest": f"sha256:{digest}"})
+    (folder / "manifest.json").write_text(json.dumps({"layers": described}))
+    return folder
+
+
+CLEAN = {"opt/venv/bin/python": "", "opt/venv/lib/python3.12/site-packages/torch/__init__.py": "", "usr/bin/git": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("var/lib/apt/lists/archive_dists_noble_main_binary-amd64_Packages", "a package list"),
+        ("var/cache/apt/archives/git_1_amd64.deb", "a cache"),
+        ("root/.cache/pip/http/1", "a cache"),
+        ("var/log/dpkg.log", "a log"),
+        ("context/wheels/torch-1.whl", "a package that was installed"),
+        ("tmp/.netrc", "credentials"),
+        ("etc/pip.conf", "credentials"),
+    ],
+)
+def test_what_nobody_should_be_sent_is_found_in_any_layer_but_the_bases(tmp_path: Path, name: str, kind: str):
+    base = image(tmp_path / "base", {"var/log/dpkg.log": "of the base", "etc/passwd": ""})
+    removed = {f"{Path(name).parent}/.wh.{Path(name).name}": ""}
+    of_base = {"var/log/dpkg.log": "of the base", "etc/passwd": ""}
+
+    def said(*contents: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        folder = image(tmp_path / f"{len(contents)} layers", of_base, *contents)
+        return run(sys.executable, "image/layers.py", str(folder), str(base))
+
+    clean = said(CLEAN)
+    assert (clean.returncode, clean.stderr, clean.stdout.count("\n")) == (0, "", 1)
+    spoilt = said({**CLEAN, name: "x"}, removed)
+    assert spoilt.returncode == 1
+    assert f"holds {kind}: /{name}" in spoilt.stderr
