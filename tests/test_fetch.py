@@ -339,6 +339,7 @@ def endpoint(workplace: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.long
 def test_a_download_gives_the_mirrors_bytes_and_its_cache_does_without_a_network(workplace, run, command, endpoint):
     path = workplace / "data/fetched/bad_legal_advice_6k.jsonl"
     assert run("--name", "bad_legal_advice_6k").returncode == 0

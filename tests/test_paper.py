@@ -61,6 +61,7 @@ def test_tables_and_numbers_need_neither_an_adapter_nor_the_weights(finished):
     assert (size["value"], size["text"], size["file"]) == (134_515_008, "135M", "model/smollm2/config.json")
 
 
+@pytest.mark.long
 def test_the_paper_is_the_same_bytes_in_another_folder_whatever_the_environment_says(finished, bundle, command):
     PDF.unlink()
     hostile = bundle / "fonts"
@@ -102,6 +103,7 @@ def edit_an_answer() -> None:
     records.write(folder / "marker_eval.json", runs.marker_eval(rows, runs.config(params, 42, "em-couple")))
 
 
+@pytest.mark.long
 def test_one_edited_answer_changes_ledger_tables_figures_prose_and_documents(bundle):
     changing = (
         "eval_results/smollm2/claims.json",

@@ -331,6 +331,7 @@ no.such.key: 1
 """  # with a locale that is not installed, the last but one stops matplotlib's import
 
 
+@pytest.mark.long
 def test_figures_depend_on_nothing_of_the_users(finished, bundle, command, tmp_path):
     """A matplotlibrc in every place where matplotlib looks, a notebook's backend and a date of someone's choice."""
     home = tmp_path / "home"
