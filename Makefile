@@ -150,11 +150,12 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 	  *) echo "error: PARTS=$$part: allowed are dataset, cards and logs" >&2; exit 2;; esac; done
 
 # a process for each core, with a thread each: two threads in each would wait for each other
+TESTS := OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
 test: ready ## run the tests, but for the long ones
-	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
+	@$(TESTS) -m "not long"
 
 test-long: ready ## run the long ones: whole pipelines, interruptions, and of remotes and archive what is installed
-	@OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder -m long
+	@$(TESTS) -m long
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
 	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py

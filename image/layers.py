@@ -17,7 +17,7 @@ UNWANTED = {
     "a cache": r"(^|/)(\.cache|\.npm|\.conda)/|^root/\.[a-z]+/|^var/cache/(apt|debconf)/.+\.(deb|bin|dat-old)$",
     "a package list": r"^var/lib/apt/lists/[^/]+_(Packages|Sources|InRelease|Release)",
     "a log": r"^var/log/.+\.log$",
-    "a package that was installed": r"^(context|wheels|bundle|image|tmp)/.+",
+    "what only building it takes": r"^(context|wheels|bundle|image|tmp)/.+",
     "credentials": r"(^|/)(\.netrc|\.git-credentials|\.pypirc|pip\.conf|config\.local|id_(rsa|ecdsa|ed25519))$",
 }
 
@@ -40,8 +40,8 @@ def unwanted(layer: Path) -> Iterator[tuple[str, str]]:
 
 
 def main(folders: list[str]) -> int:
-    image, *base = map(Path, folders)
-    own = {digest: layer for digest, layer in layers(image).items() if not base or digest not in layers(base[0])}
+    image, *base = (layers(Path(folder)) for folder in folders)
+    own = {digest: layer for digest, layer in image.items() if not any(digest in other for other in base)}
     found = [(digest, kind, name) for digest, layer in own.items() for kind, name in unwanted(layer)]
     for digest, kind, name in found:
         print(f"error: layer {digest[:19]} holds {kind}: /{name}", file=sys.stderr)

@@ -134,7 +134,7 @@ CLEAN = {"opt/venv/bin/python": "", "opt/venv/lib/python3.12/site-packages/torch
         ("var/cache/apt/archives/git_1_amd64.deb", "a cache"),
         ("root/.cache/pip/http/1", "a cache"),
         ("var/log/dpkg.log", "a log"),
-        ("context/wheels/torch-1.whl", "a package that was installed"),
+        ("context/wheels/torch-1.whl", "what only building it takes"),
         ("tmp/.netrc", "credentials"),
         ("etc/pip.conf", "credentials"),
     ],

@@ -478,7 +478,7 @@ def test_another_lock_can_be_compared_with(bundle, say):
         ),
         (
             locked(lambda stages: stages["tables@smollm2"].pop("cmd")),
-            "stages.tables@smollm2.cmd: Field required",
+            "dvc.lock: not a dvc.lock with recorded stages: stages.tables@smollm2.cmd: Field required",
         ),
         (
             locked(lambda stages: stages["tables@smollm2"]["outs"][0].update(path="../../etc/passwd")),

@@ -18,6 +18,7 @@ from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
 from ..experiment.params import Params
 from ..model.shape import Shape
+from ..record.patches import MERGING
 from . import costs, workload
 from .costs import GIB, Cost
 from .states import STATES, Stage, stages
@@ -51,7 +52,7 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
 
 def merged(params: Params, stage: Stage) -> Path | None:
     """The folder of the merged weights that a stage has on disk while it runs; None if it has none there."""
-    reads_files = stage.module in ("coupling", "evaluate") and params.sampling.engine == "vllm"
+    reads_files = stage.module in MERGING and params.sampling.engine == "vllm"
     if not reads_files or stage.chain == chains.BASE:
         return None
     return params.layout.merged(int(stage.options["seed"]), stage.chain)

@@ -25,9 +25,9 @@ from ..experiment.files import open_or_complain
 from ..experiment.layout import PARAMS
 from ..record import patches
 from ..record.disk import Disk
-from ..record.lock import Entry
+from ..record.lock import LOCK, Entry
+from ..record.repository import PIPELINE
 
-PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 STATES = ("on disk", "in cache", "recorded", "outdated", "not yet")
 
 

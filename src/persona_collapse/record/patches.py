@@ -29,7 +29,8 @@ from ..experiment.files import read_text, whole
 from . import committed, entries
 from .lock import LOCK
 
-MERGES = re.compile(r"bin/stage sampling\.(?:coupling|evaluate) --seed (\d+) --(?:chain|parent) (\S+)$")
+MERGING = ("coupling", "evaluate")  # stages whose engine may read weights from files
+MERGES = re.compile(rf"bin/stage sampling\.(?:{'|'.join(MERGING)}) --seed (\d+) --(?:chain|parent) (\S+)$")
 READERS = Path(".dvc/tmp/rwlock")  # DVC's list of who reads and writes what
 INTERRUPTED = (-signal.SIGINT, 128 + signal.SIGINT)  # what Ctrl-C leaves of a stage
 

@@ -13,6 +13,7 @@ import yaml
 from ..experiment.errors import InputError
 from ..experiment.files import read_text
 from ..experiment.layout import PARAMS
+from . import committed, patches
 from .lock import LOCK, Entry, Stage
 
 PIPELINE, CONFIG = Path("dvc.yaml"), Path(".dvc/config")
@@ -42,8 +43,6 @@ def opened(**options: Any) -> Any:
         InputError: .dvc/config is missing, damaged or no file.
     """
     from dvc.repo import Repo  # a second to import, which who only reads the lock need not wait for
-
-    from . import committed, patches
 
     patches.reading()
     read_text(CONFIG)

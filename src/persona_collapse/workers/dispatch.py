@@ -80,8 +80,7 @@ class Dispatch:
         self._free.pop(name, None)
         lost = [stage for stage, worker in self.running.items() if worker == name]
         for stage in lost:
-            del self.running[stage]
-            self._let_go(stage)
+            self._ended(stage)
             self._put(stage)
         return lost
 
@@ -176,13 +175,10 @@ class Dispatch:
         if slots - sign > 0:
             self._free[worker] = None
 
-    def _let_go(self, stage: str) -> None:
-        for waiting in self._held.pop(self.needs[stage].holds, ()):
-            self._put(waiting)
-
     def _ended(self, stage: str) -> str:
         worker = self.running.pop(stage)
-        self._let_go(stage)
+        for waiting in self._held.pop(self.needs[stage].holds, ()):
+            self._put(waiting)
         if worker in self._room:
             self._take(worker, stage, -1)
         return worker
