@@ -1,5 +1,6 @@
 """The plan lists DVC's stages with costs that follow from shapes and lengths; preflight says what stands in the way."""
 
+import os
 import resource
 import shutil
 import subprocess
@@ -392,6 +393,25 @@ def test_vllm_that_is_not_installed_is_named_with_what_to_install(ready, lines, 
     monkeypatch.setenv("VLLM_PYTHON", str(ready / "nowhere"))
     [line] = lines()
     assert f"VLLM_PYTHON={ready / 'nowhere'}: No such file" in line
+
+
+def test_vllm_is_looked_for_where_stages_run_and_not_where_this_does(ready, lines, monkeypatch):
+    monkeypatch.delenv("VLLM_PYTHON")
+    monkeypatch.setenv("PATH", f"{ready / 'bin'}:{os.defpath}")
+    for folder in ("bin", "requirements"):
+        shutil.copytree(ROOT / folder, ready / folder, dirs_exist_ok=True)
+    [line] = lines()
+    assert line.startswith("error: there is no environment .venv-cuda")
+
+    (ready / ".venv-cuda").mkdir()
+    program(ready / ".venv-cuda/bin/python", "exit 0")
+    stamp = subprocess.check_output(["sh", "-c", ". bin/environment.sh; use cuda; wanted", "bin/any"], text=True)
+    (ready / ".venv-cuda/.installed").write_text(stamp)
+    assert lines() == []
+
+    program(ready / ".venv-cuda/bin/python", "exit 1")
+    [line] = lines()
+    assert "vllm is not installed for bin/python" in line
 
 
 def test_a_model_of_unknown_shape_is_not_held_up(ready, lines):

@@ -25,6 +25,8 @@ from . import costs, plan, states
 from .costs import GIB
 from .states import Stage
 
+DOOR = "bin/python"  # the Python of the environment that the active profile runs in
+
 
 def gpu(params: Params, stages: list[Stage]) -> Iterator[str]:
     """A GPU where the profile wants one."""
@@ -33,18 +35,20 @@ def gpu(params: Params, stages: list[Stage]) -> Iterator[str]:
 
 
 def engine(params: Params, stages: list[Stage]) -> Iterator[str]:
-    """vLLM where it does the sampling, for the Python that will run it."""
+    """vLLM where it does the sampling, for the Python that will run it: the profile's own, which this one need not be."""
     if params.sampling.engine != "vllm":
         return
-    python = os.environ.get(vllm_engine.PYTHON) or sys.executable
+    python = os.environ.get(vllm_engine.PYTHON) or DOOR
     located = "import sys, importlib.util; sys.exit(importlib.util.find_spec('vllm') is None)"
     try:
-        found = subprocess.run([python, "-c", located], capture_output=True, timeout=60, check=False).returncode == 0
+        asked = subprocess.run([python, "-c", located], capture_output=True, text=True, timeout=60, check=False)
     except OSError as error:
         yield f"{vllm_engine.PYTHON}={python}: {error.strerror}"
         return
-    if not found:
+    if asked.returncode == 1:
         yield vllm_engine.NOT_INSTALLED.format(python=python)
+    elif asked.returncode:
+        yield asked.stderr.strip().removeprefix("error: ") or f"{python} ended with {asked.returncode}"
 
 
 def disk(params: Params, stages: list[Stage]) -> Iterator[str]:
