@@ -3,7 +3,7 @@
 # What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
 # writes no value and no file's content into a command.
 ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX FOLDER MIB
-ASKED += WORKERS GIB SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS HOST
+ASKED += WORKERS GIB SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS NSEEDS HOST
 # The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
 PYTHON :=
 # The profile to plan, set up or reproduce; empty: the one that params.yaml is.
@@ -64,10 +64,11 @@ machine:
 	@python=$$(sh bin/setup --python "$$PROFILE"); \
 	profile=$${PROFILE:-$$(bin/profile)}; "$$python" -I src/persona_collapse/inputs/machine.py "profiles/$$profile.yaml"
 
-plan: ## what each stage of PROFILE costs in time, memory and disk, and what is cached; runs nothing
+plan: ## what each stage of PROFILE costs, and what is cached; or how long WORKERS="1 4" would take with NSEEDS="8 100"; runs nothing
+	@test -z "$${SEEDS-}" || { echo "error: SEEDS names seeds, and the plan is of a number of them: allowed is NSEEDS=8" >&2; exit 2; }
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
-	@profile=$${PROFILE:-$$(bin/profile)}; if [ "$${WORKERS-}$${SEEDS-}" ]; then \
-	  set -f; $(STAGE) workers.simulate --profile "profiles/$$profile.yaml" $${WORKERS:+--workers $$WORKERS} $${SEEDS:+--seeds $$SEEDS}; \
+	@profile=$${PROFILE:-$$(bin/profile)}; if [ "$${WORKERS-}$${NSEEDS-}" ]; then \
+	  set -f; $(STAGE) workers.simulate --profile "profiles/$$profile.yaml" $${WORKERS:+--workers $$WORKERS} $${NSEEDS:+--nseeds $$NSEEDS}; \
 	  else \
 	  bin/python --lock cpu -m persona_collapse.planning.plan --profile "profiles/$$profile.yaml"; fi
 

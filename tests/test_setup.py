@@ -509,6 +509,7 @@ ASKED = [
     "CERTIFICATE",
     "PLAIN",
     "SEEDS",
+    "NSEEDS",
     "HOST",
     "GIB",
     "FOLDER",
@@ -563,8 +564,8 @@ def test_no_value_given_to_make_is_run(ready, run, target):
         (["repro", f"WORKERS={HOSTILE}"], ["--workers", HOSTILE]),
         (["repro", "CLUSTER=a b.yaml", "REMOTE=lab"], ["--cluster", "a b.yaml", "--remote", "lab"]),
         (
-            ["plan", "WORKERS=1 2", "SEEDS=8"],
-            ["--profile", "profiles/smollm2.yaml", "--workers", "1", "2", "--seeds", "8"],
+            ["plan", "WORKERS=1 2", "NSEEDS=8"],
+            ["--profile", "profiles/smollm2.yaml", "--workers", "1", "2", "--nseeds", "8"],
         ),
         (["scheduler", f"HOST={HOSTILE}"], ["--host", HOSTILE]),
         (["reproduce", "EVALUATE=base tables@smollm2"], ["--from", "adapters", "--stages", "base", "tables@smollm2"]),
@@ -573,6 +574,11 @@ def test_no_value_given_to_make_is_run(ready, run, target):
 def test_what_is_given_to_make_arrives_as_it_was_typed(ready, run, given, arguments):
     answer = run(ready, "make", *given)
     assert (answer.returncode, json.loads(answer.stdout)) == (0, arguments), answer.stderr
+
+
+def test_the_plan_counts_seeds_and_does_not_take_their_names(ready, run):
+    answer = run(ready, "make", "plan", "SEEDS=42 137")
+    assert answer.returncode == 2 and "NSEEDS=8" in answer.stderr
 
 
 # ---- make ----

@@ -43,6 +43,7 @@ def graphs(draw):
             memory=draw(st.sampled_from([0.0, 1.0, 2.0])),
             home=draw(st.booleans()),
             holds=draw(st.sampled_from(["", "", "x", "y"])),
+            disk=draw(st.sampled_from([0.0, 2.0, 3.0, 9.0])),
         )
         for name in names
     }
@@ -59,7 +60,7 @@ WORKERS = [
 @given(graphs(), st.randoms(use_true_random=False), st.integers(0, 3))
 def test_each_stage_runs_once_after_those_it_needs_where_there_is_room(graph, drawn, lost):
     before, needs = graph
-    queue = Dispatch(before, needs)
+    queue = Dispatch(before, needs, disk=5.0)
     for worker in WORKERS:
         queue.add(worker)
     done: list[str] = []
@@ -73,6 +74,9 @@ def test_each_stage_runs_once_after_those_it_needs_where_there_is_room(graph, dr
             here = [stage for stage, name in queue.running.items() if name == worker.name]
             assert len(here) <= worker.slots
             assert sum(needs[stage].memory for stage in here) <= worker.memory
+        at_home = [stage for stage, name in queue.running.items() if queue.workers[name].home]
+        on_disk = [needs[stage].disk for stage in at_home if needs[stage].disk]
+        assert len(on_disk) <= 1 or sum(on_disk) <= 5.0
         held = [needs[stage].holds for stage in queue.running if needs[stage].holds]
         assert len(set(held)) == len(held)
         if lost and "far" in queue.workers and drawn.random() < 0.3:
@@ -96,6 +100,15 @@ def test_the_longest_path_goes_first():
         queue.finish(stage)
         order.append(stage)
     assert order == ["a", "z", "b", "c"]
+
+
+def test_clones_elsewhere_have_a_disk_of_their_own():
+    queue = Dispatch({key: set() for key in "abc"}, dict.fromkeys("abc", Needs(disk=3.0)), disk=5.0)
+    queue.add(Worker("here", slots=3))
+    assert queue.next()[0] == "a"
+    assert queue.next() is None
+    queue.add(Worker("there", slots=3, home=False))
+    assert [queue.next()[1].name, queue.next()[1].name] == ["there", "there"]
 
 
 def test_what_needs_a_failed_stage_is_left_out_and_the_rest_goes_on():

@@ -15,7 +15,8 @@ How it was checked, by tests: the FLOPs of a training step against PyTorch's own
 against the recorded ones; the CPU's times against those in `MEASURED`, to within a factor of two, with one rate fitted
 to measured tokens/s. Of the H100: `make prove-gpu GPU=7b` on an H200, whose arithmetic is the same, trained a model of
 the 7B shape on 128 chats of 2,048 tokens in 65 s, hence `TRAINING_UTILISATION`, and allocated 24.8 GiB where 35 are
-estimated. Shorter chats, decoding and vLLM's memory were not measured there.
+estimated. Batches of short chats take the time that starting their operators takes, and not their arithmetic's:
+hence `LAUNCHING`, of trainings of the 1.5B model. Decoding and vLLM's memory were not measured.
 
 1. Kaplan et al., "Scaling Laws for Neural Language Models", 2020, table 1.
 2. Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
@@ -48,10 +49,15 @@ TRAINING_UTILISATION = 0.18  # of an H100's 989e12 FLOP/s [5], in training (meas
 DECODING_UTILISATION = 0.5  # of its 3.35e12 bytes/s [5]: batch-invariant kernels, no compiled graphs
 FLOP_RATE = {"cpu": 110e9, "cuda": TRAINING_UTILISATION * 989e12}  # cpu: training at 195, sampling at 290 tokens/s
 READ_RATE = {"cpu": math.inf, "cuda": DECODING_UTILISATION * 3.35e12}  # cpu: the FLOP rate is the limit
-START = {"cpu": 20, "cuda": 90}  # seconds until a stage has imported its libraries, loaded and merged its model
+# Seconds of one core to start the operators of a layer, forward and backward: on an H200's host 0.43 s a batch of a
+# 1.5B model, with other trainings on the card or without
+LAUNCHING = {"cpu": 0.0, "cuda": 0.43 / 28}
+# until a stage has imported its libraries, loaded and merged its model; on an H200 19 to 65, by kind of stage
+START = {"cpu": 20, "cuda": 50}
 # the libraries themselves; the CUDA context and the allocator's slack, with which a 1.5B training took 13.3 GiB
 RESERVED = {"cpu": 0.7 * GIB, "cuda": 3.0 * GIB}
 WEIGHT_COPIES = {"cpu": 3, "cuda": 1}  # portable numerics keep frozen weights in two more layouts
+CONVERTING = 1e7  # weights a second out of a packaged model's 4 bits, by one core: 110 to 180 s for the 1.5B model
 DISK_RATE, NETWORK_RATE = 1e9, 0.1e9  # bytes/s
 
 # MEASURED: minutes of a stage by (module, chain or parent), to hold the estimates against.
@@ -136,6 +142,7 @@ def training(shape: Shape, recipe: parameters.Training, compute: Compute, chats:
         backward = 2 * block_weights(shape) + 4 * adapter + 2 * attention
         flops += count * (forward + backward + forward * compute.gradient_checkpointing)
     flops = recipe.epochs * (flops + 4 * sum(carrying) * shape.vocab * shape.hidden)
+    launching = recipe.epochs * len(batches) * shape.layers * LAUNCHING[compute.device]
 
     size = BYTES[compute.precision]
     width, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -154,7 +161,7 @@ def training(shape: Shape, recipe: parameters.Training, compute: Compute, chats:
         flops=flops,
         memory=memory,
         disk=2 * adapter,
-        seconds=START[compute.device] + flops / FLOP_RATE[compute.device],
+        seconds=START[compute.device] + max(flops / FLOP_RATE[compute.device], launching),
     )
 
 

@@ -17,7 +17,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
 from ..experiment.params import Params
-from ..model.shape import Shape
+from ..model.shape import Shape, parameter_count
 from ..record.patches import MERGING
 from . import costs, workload
 from .costs import GIB, Cost
@@ -72,11 +72,12 @@ def _fetch(params: Params, shape: Shape, stage: Stage) -> Cost:
 
 def _base(params: Params, shape: Shape, stage: Stage) -> Cost:
     size = costs.weight_bytes(shape, params.compute)
-    download = size if isinstance(params.base, parameters.HubModel) else 0
+    hub = isinstance(params.base, parameters.HubModel)
+    download, converting = (size, 0.0) if hub else (0, parameter_count(shape) / costs.CONVERTING)
     return Cost(
         memory=3 * size if params.compute.device == "cpu" else 0,  # quantised, converted, and in between; no GPU's
         disk=size + download,
-        seconds=costs.START["cpu"] + costs.moving(size + download, download),
+        seconds=costs.START["cpu"] + converting + costs.moving(size + download, download),
     )
 
 

@@ -25,17 +25,12 @@ from . import costs, plan, states
 from .costs import GIB
 from .states import Stage
 
+BASE_ASKS = {"cpu": 2, "cuda": 100}  # GiB of disk, which `model.base` wants free before it makes a model
 DOOR = "bin/python"  # the Python of the environment that the active profile runs in
 
 
-def gpu(params: Params, stages: list[Stage]) -> Iterator[str]:
-    """A GPU where the profile wants one."""
-    if params.compute.device == "cuda" and (problem := machine.gpu_problem(params.compute.gpu_memory_gib)):
-        yield problem
-
-
 def engine(params: Params, stages: list[Stage]) -> Iterator[str]:
-    """vLLM where it does the sampling, for the Python that will run it: the profile's own, which this one need not be."""
+    """vLLM where it does the sampling, for the Python that will run it: the profile's, which may not be this."""
     if params.sampling.engine != "vllm":
         return
     python = os.environ.get(vllm_engine.PYTHON) or DOOR
@@ -55,8 +50,12 @@ def disk(params: Params, stages: list[Stage]) -> Iterator[str]:
     """Room for all outputs that are not on disk; unknown for a model that is not there and not in the plan's table."""
     if costs.shape_of(params) is None:
         return
-    wanted = plan.total([cost for stage, cost in plan.plan(params, stages) if stage.state != "on disk"])
-    require_disk(".", round((wanted.disk + wanted.passing) / GIB, 1))
+    missing = [(stage, cost) for stage, cost in plan.plan(params, stages) if stage.state != "on disk"]
+    wanted = plan.total([cost for _, cost in missing])
+    gib = round((wanted.disk + wanted.passing) / GIB, 1)
+    if any(stage.module == "base" for stage, _ in missing):
+        gib = max(gib, BASE_ASKS[params.compute.device])
+    require_disk(".", gib)
     yield from ()
 
 
@@ -127,11 +126,14 @@ def _here(stage: Stage) -> bool:
     return stage.state in ("on disk", "in cache")
 
 
-CHECKS: tuple[Callable[[Params, list[Stage]], Iterator[str]], ...] = (gpu, engine, memory, disk, downloads)
+CHECKS: tuple[Callable[[Params, list[Stage]], Iterator[str]], ...] = (engine, memory, disk, downloads)
 
 
 def problems(params: Params) -> Iterator[str]:
-    """All that stands in the way, in a line each."""
+    """All that stands in the way, in a line each; without a GPU where one is needed, that alone."""
+    if params.compute.device == "cuda" and (problem := machine.gpu_problem(params.compute.gpu_memory_gib)):
+        yield problem
+        return
     stages = states.stages()
     for check in CHECKS:
         try:

@@ -19,6 +19,7 @@ class Needs:
     memory: float = 0.0  # bytes, of the GPU where it takes one
     home: bool = False  # it makes what DVC keeps no copy of, so it runs in the folder that the lock is in
     holds: str = ""  # what no other stage may hold at the same time
+    disk: float = 0.0  # bytes, gone when it ends
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,14 @@ class Dispatch:
     Args:
         before: of each stage those that must be done first; what is named there alone counts as done.
         needs: of each stage.
+        disk: bytes for what stages in the folder that the lock is in have there while they run.
     """
 
-    def __init__(self, before: Mapping[str, Collection[str]], needs: Mapping[str, Needs]) -> None:
+    def __init__(
+        self, before: Mapping[str, Collection[str]], needs: Mapping[str, Needs], disk: float = float("inf")
+    ) -> None:
         self.needs = dict(needs)
+        self.disk = disk
         self.before = {name: [one for one in ones if one in before] for name, ones in before.items()}
         self.after: dict[str, list[str]] = {name: [] for name in before}
         for name, ones in self.before.items():
@@ -163,9 +168,17 @@ class Dispatch:
     def _place(self, stage: str) -> str | None:
         makers = [self.done[one] for one in self.before[stage] if one in self.done]
         for name in (*makers, *self._free):
-            if name in self._free and fits(self.needs[stage], self.workers[name], self._room[name][1]):
+            if name not in self._free or not fits(self.needs[stage], self.workers[name], self._room[name][1]):
+                continue
+            if not self.workers[name].home or self._room_on_disk(stage):
                 return name
         return None
+
+    def _room_on_disk(self, stage: str) -> bool:
+        """Is there room for what a stage has on disk while it runs, or is it the only one that has anything there?"""
+        mine = self.needs[stage].disk
+        others = [self.needs[one].disk for one, worker in self.running.items() if self.workers[worker].home]
+        return not mine or not any(others) or mine + sum(others) <= self.disk
 
     def _take(self, worker: str, stage: str, sign: int) -> None:
         slots, memory = self._room[worker]

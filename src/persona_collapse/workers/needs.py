@@ -4,6 +4,7 @@ Memory and time are those of `planning.costs`; a time that was measured here in 
 whose cost nobody estimates, because its module is none of ours, needs nothing but a second.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,8 +34,16 @@ def needs(params: parameters.Params, stages: Sequence[Stage]) -> dict[str, Needs
             memory=cost.memory if cost and (gpu or params.compute.device == "cpu") else 0.0,
             home=not stage.cached or stage.module in AT_HOME,
             holds=str(plan.merged(params, stage) or ""),
+            disk=cost.passing if cost else 0.0,
         )
     return found
+
+
+def room(params: parameters.Params, stages: Sequence[Stage]) -> float:
+    """Bytes that are left on this folder's disk when the stages have written what stays."""
+    known = [stage for stage in stages if stage.module in plan.COSTS]
+    left = plan.total([cost for _, cost in plan.plan(params, known)]).disk if known else 0.0
+    return shutil.disk_usage(".").free - left
 
 
 def seconds(params: parameters.Params) -> dict[str, float]:

@@ -46,9 +46,11 @@ RESERVE = 0.9  # of the memory that is free here, for stages
 class Run:
     """What one run knows while it goes on."""
 
-    def __init__(self, above: Mapping[str, set[str]], needed: Mapping[str, Needs], force: bool, remote: str) -> None:
+    def __init__(
+        self, above: Mapping[str, set[str]], needed: Mapping[str, Needs], disk: float, force: bool, remote: str
+    ) -> None:
         self.above, self.needs, self.force, self.remote = above, needed, force, remote
-        self.dispatch = Dispatch(precedence.nearest(above, needed), needed)
+        self.dispatch = Dispatch(precedence.nearest(above, needed), needed, disk)
         self.progress = Progress(self.dispatch, needed)
         self.entries: dict[str, Any] = entries.read()
         self.futures: dict[Future[Any], tuple[str, str]] = {}
@@ -227,10 +229,11 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
     if args.remote and (protocol := remotes.protocol(remotes.settings(repo, args.remote))):
         raise InputError(f"REMOTE={args.remote}: workers exchange files through a folder, and this is {protocol}://")
     names, before = left_to_do(expected, args.force)
-    needed = needs.needs(params, [stage for stage in listed if stage.name in names])
+    wanted = [stage for stage in listed if stage.name in names]
+    needed = needs.needs(params, wanted)
     if args.gib and needed:
         _require_room(needed, _count(args.gib, "GIB"))
-    run = Run(precedence.ancestors(listed), needed, args.force, args.remote)
+    run = Run(precedence.ancestors(listed), needed, needs.room(params, wanted), args.force, args.remote)
     try:
         with workers(params, args) as (client, dashboard):
             print(f"{len(names)} stages; Dask's dashboard: {dashboard}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """How long a profile's pipeline would take on how many workers, with how many seeds: a simulation; runs nothing.
 
-    python -m persona_collapse.workers.simulate --profile profiles/qwen1_5b.yaml --workers 1 4 64 --seeds 8 1000
+    python -m persona_collapse.workers.simulate --profile profiles/qwen1_5b.yaml --workers 1 4 64 --nseeds 8 1000
 
 The rules are those of a run (`dispatch`), the stages those of the profile's first seed, as often as there are seeds.
 Times are those that stages took when they last ran here, or else estimates (`planning.costs`); to each comes
@@ -152,14 +152,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", type=Path, default=PARAMS)
     parser.add_argument("--workers", nargs="+", default=["1", "2", "4", "8", "16", "64", "256", "1000"])
-    parser.add_argument("--seeds", nargs="+", default=[])
+    parser.add_argument("--nseeds", nargs="+", default=[], help="how many seeds")
     args = parser.parse_args()
     params = parameters.load(args.profile)
     counted = {
         name: [_count(name, text) for text in texts]
-        for name, texts in (("WORKERS", args.workers), ("SEEDS", args.seeds or [str(len(params.seeds))]))
+        for name, texts in (("WORKERS", args.workers), ("NSEEDS", args.nseeds or [str(len(params.seeds))]))
     }
-    print("\n".join([*table(params, args.profile, counted["WORKERS"], counted["SEEDS"]), "", *notes(params)]))
+    print("\n".join([*table(params, args.profile, counted["WORKERS"], counted["NSEEDS"]), "", *notes(params)]))
 
 
 def _count(name: str, text: str) -> int:
