@@ -151,9 +151,10 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 	  *) echo "error: PARTS=$$part: allowed are dataset, cards and logs" >&2; exit 2;; esac; done
 
 # a process for each core, with a thread each: two threads in each would wait for each other
-TESTS := OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
-test: ready ## run the tests, but for the long ones
-	@$(TESTS) -m "not long"
+# one process more than there are cores, since some tests wait
+TESTS := OMP_NUM_THREADS=1 PYTEST_XDIST_AUTO_NUM_WORKERS=$$(($$(nproc) + 1)) bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
+test: ready ## run the tests, but for the long ones and those of the page in a browser
+	@$(TESTS) -m "not long and not browser"
 
 test-long: ready ## run the long ones: whole pipelines, interruptions, and of remotes and archive what is installed
 	@$(TESTS) -m long
@@ -182,7 +183,7 @@ test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vl
 
 test-site: ready ## the page in a real browser: Chromium, driven by requirements/browser.txt
 	@$(WITH) requirements/browser.txt
-	@CI_BROWSER=1 bin/python --lock cpu -m pytest tests/test_page.py
+	@CI_BROWSER=1 bin/python --lock cpu -m pytest -n auto -m browser tests/test_page.py
 
 test-publication: ready ## the archive and what is exported, with the packages that they need beside cpu.txt (QUICK=1: no inspect_ai)
 	@$(WITH) requirements/archive.txt

@@ -108,6 +108,7 @@ NOT_TYPED = {
     "make reproduce PROFILE=qwen1_5b": GPU,
     "make reproduce PROFILE=qwen1_5b WORKERS=4 FROM=scratch": GPU,
     'make reproduce PROFILE=qwen1_5b SEEDS="53 71"': GPU,
+    'make reproduce PROFILE=qwen1_5b_report WORKERS=2 SEEDS="42 137"': GPU,
     "make image": CONTAINER,
     "make reproduce-image": CONTAINER,
     "make image TARGET=cuda": CONTAINER,

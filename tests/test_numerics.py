@@ -54,6 +54,7 @@ def test_a_row_does_not_depend_on_its_company():
             assert torch.equal(packed(alone), together[first : first + rows])
 
 
+@pytest.mark.long
 def test_with_the_guarantee_off_a_row_depends_on_its_company():
     code = """
 from persona_collapse.model import numerics; numerics.enable()
@@ -295,6 +296,7 @@ def test_what_enable_sets_is_kept_from_a_process_that_is_to_choose_for_itself():
     assert set(os.environ) - set(clean) == set(HELD)
 
 
+@pytest.mark.long
 def test_the_warning_is_printed_once_and_the_guarantee_prints_nothing():
     code = "from persona_collapse.model import numerics; numerics.enable(); numerics.enable(); numerics.on_gpu()"
     assert script(code, PORTABLE_NUMERICS="off").stderr.count("warning:") == 1

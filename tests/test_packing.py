@@ -128,6 +128,7 @@ def test_a_batch_without_loss_has_loss_nought(lora):
     assert not any(gradient.any() for gradient in found)
 
 
+@pytest.mark.long
 def test_the_number_of_threads_changes_no_bit(lora):
     beginning = tokens(31, 0)
     batch = padded([beginning + tokens(20 + 7 * n, n) for n in range(1, 7)])

@@ -1,7 +1,7 @@
 """The web page shows what the results say, escapes what models wrote, and works, in a real browser, without a network.
 
-The tests from `browser` on drive the system's Chromium through playwright (requirements/browser.txt). Where either is
-missing they are skipped, or fail if CI_BROWSER=1 says that they must run.
+The tests from `browser` on drive the system's Chromium through playwright (requirements/browser.txt): `make test-site`.
+Where either is missing they are skipped, or fail if CI_BROWSER=1 says that they must run.
 """
 
 import base64

@@ -219,7 +219,10 @@ def make_what_can_be(whole: Results) -> None:
     freshness.require_tables(found)
 
 
-@pytest.mark.parametrize("path", DAMAGED)
+SLOW = (f"{RESULTS}/training/42/em-couple/training_log.json", "model/smollm2/config.json")  # all else is read before
+
+
+@pytest.mark.parametrize("path", [pytest.param(one, marks=[pytest.mark.long] * (one in SLOW)) for one in DAMAGED])
 def test_a_damaged_file_is_one_line_that_names_it(bundle, path):
     whole = Results(parameters.load())
     for name in ("statistics", "lengths", "claims", "published"):

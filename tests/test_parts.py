@@ -37,6 +37,7 @@ def packed(elsewhere: Path, folder: Path, monkeypatch, mib: int = 16) -> list[Pa
     return parts.collect("smollm2", folder, mib)
 
 
+@pytest.mark.long
 def test_a_part_brings_everything_but_weights_home(elsewhere, home, tmp_path, monkeypatch):
     files = packed(elsewhere, tmp_path / "parts", monkeypatch)
     recorded = lock.read()

@@ -35,6 +35,7 @@ def bundle(scratch_copy: Path) -> Path:
         ("eval_results/smollm2/runs", "results@smollm2", "`dvc pull` fetches it"),  # a folder of what many stages make
     ],
 )
+@pytest.mark.long
 def test_a_stage_of_which_an_input_is_missing_names_it_and_does_not_run(bundle, path, stage, back):
     shutil.move(path, bundle.parent / "elsewhere")
     code, text = run(*PIPELINE, "repro", "--force", "--single-item", stage)
@@ -57,6 +58,7 @@ def test_a_stage_of_which_an_input_is_missing_names_it_and_does_not_run(bundle, 
         ("sampling.likelihood --seed 42 --chain em", False),  # merges in memory, and another may be sampling
     ],
 )
+@pytest.mark.long
 def test_what_a_stage_merged_goes_when_it_ends_and_another_chains_stays(bundle, command, removed, ends):
     Path("bin").mkdir()
     Path("bin/stage").write_text(MERGING)

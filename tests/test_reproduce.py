@@ -334,6 +334,7 @@ def test_update_makes_what_is_out_of_date_the_record(bundle):
     assert '"packages"' in Path("run_info/smollm2/recorded.json").read_text()
 
 
+@pytest.mark.long
 def test_an_experiment_of_dvcs_runs_what_a_parameter_changes_and_is_shown_beside_the_record(bundle):
     code, text = run(*PIPELINE, "exp", "run", "--name", "four", "--set-param", "evaluate.samples=4")
     assert code == 0, text

@@ -360,6 +360,7 @@ def test_a_new_environment_takes_the_place_of_the_old_one_and_leaves_nothing_bes
         assert path.is_symlink() or ".venv.new" not in path.read_text(), path
 
 
+@pytest.mark.long
 def test_another_time_of_the_lock_changes_nothing_and_another_content_leaves_what_works(bundle, run):
     lock = bundle / "requirements/cpu.txt"
     good = lock.read_text()

@@ -200,6 +200,7 @@ def stage_names(text: str) -> list[str]:
         ("base", "base", [], [], []),
     ],
 )
+@pytest.mark.long
 def test_a_number_names_all_files_of_its_chain_and_none_of_another(run, condition, chain, adapters, coupling, sets):
     code, text = run(f"headline.{condition}.assistant")
     assert code == 0, text

@@ -155,6 +155,7 @@ def test_a_scaling_or_a_dropout_that_is_left_out_is_seen(two_layers):
         assert not same(gradients(two_layers, scale_early, **left_out), expected, tolerance=0.1)
 
 
+@pytest.mark.long
 def test_commands_fail_in_one_line(workspace, monkeypatch, capsys):
     def fails(command, arguments: str, *named: str) -> None:
         monkeypatch.setattr("sys.argv", [command.__name__, *arguments.split()])

@@ -369,6 +369,7 @@ def test_a_file_that_is_not_as_recorded_is_named(as_made, compare, name):
     assert part in rows("\n".join(lines))[row]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PLANS)
 def test_a_plan_that_is_not_the_recorded_one_is_named(bundle, say, name):
     break_it, row, part = PLANS[name]
