@@ -208,7 +208,7 @@ reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM, PROFIL
 	@case "$$TARGET" in cuda) profile=$${PROFILE:-qwen7b};; *) profile=$${PROFILE:-smollm2};; esac; \
 	image/run.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}" make reproduce FROM="$$FROM" PROFILE="$$profile"
 
-test-image: ready ## build the cpu image twice with buildah, compare the two, run tests inside (root on Debian or Ubuntu)
+test-image: ready ## build the image TARGET (cpu: twice, and compare) with buildah, use it (root on Debian or Ubuntu)
 	@image/test.sh
 
 lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU build where pip looks)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Build the image `cpu` for real, without a network for Python's packages, use it as its own user, and build it again.
+# Build an image for real, without a network for Python's packages, use it as its own user, and build it again.
 #     image/test.sh      as root on Debian or Ubuntu, after `make setup`; `make test-image`
+# TARGET=cuda builds that one, once, and imports its packages; it takes 50 GB of disk and no GPU. Otherwise it is cpu.
 # QUICK=1 builds once and runs the quick tests alone. WHEELS names a folder with the wheels of the locks; otherwise they
 # are downloaded, from where `make setup` has them.
 # The base is the running system's own release, made from the archive that apt is set up for, so that no container
@@ -39,6 +40,20 @@ for driver in overlay vfs; do
 done
 [[ ${root:-} ]] || fail "buildah can store no image here"
 
+target=${TARGET:-cpu}
+case $target in
+  cpu) locks=(bootstrap cpu) ;;
+  cuda) locks=(bootstrap-cuda cuda) QUICK=1 ;;
+  *) fail "TARGET=$target: allowed are cpu and cuda" ;;
+esac
+
+if [[ $target = cuda ]]; then
+  free=$(df --output=avail --block-size=1G "$work" | tail -n 1)
+  ((free >= 50)) || fail "the cuda image takes 50 GB while it is built, and there are $free under ${work%/*}"
+fi
+files=("${locks[@]/#/requirements/}")
+files=("${files[@]/%/.txt}")
+
 step "hadolint and shellcheck"
 bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
   --target "$work/lint" -r image/lint.txt 2> "$work/lint.log" || { cat "$work/lint.log" >&2; fail "no linters"; }
@@ -54,7 +69,7 @@ download() {
 downloading=
 if [[ -z ${WHEELS:-} ]]; then
   WHEELS=$work/wheels
-  cat requirements/{bootstrap,cpu}.txt | awk -v to="$work/part." '/^[A-Za-z0-9]/ {n++} {print > (to n % 4)}'
+  cat "${files[@]}" | awk -v to="$work/part." '/^[A-Za-z0-9]/ {n++} {print > (to n % 4)}'
   { download || { [[ ${TORCH_INDEX:-} ]] && download --extra-index-url "$TORCH_INDEX"; }; } > "$work/wheels.log" 2>&1 &
   downloading=$!
 fi
@@ -77,8 +92,8 @@ fi
 step "$(find "$WHEELS" -type f | wc -l) wheels, $(du -sm "$WHEELS" | cut -f 1) MB"
 
 build() {
-  BUILDER=buildah WHEELS=$WHEELS APT_SNAPSHOT=${2-} image/build.sh cpu "localhost/$1" --no-cache --layers=false \
-    --build-arg CPU_BASE=localhost/base --build-arg "CPU_DIGEST=$digest" 2>&1
+  BUILDER=buildah WHEELS=$WHEELS APT_SNAPSHOT=${2-} image/build.sh "$target" "localhost/$1" --no-cache --layers=false \
+    --build-arg "${target^^}_BASE=localhost/base" --build-arg "${target^^}_DIGEST=$digest" 2>&1
 }
 if dpkg --compare-versions "$(dpkg-query --show --showformat='${Version}' apt)" lt 2.7; then
   step "a snapshot must be refused where apt knows none"
@@ -90,10 +105,12 @@ fi
 
 step "build"
 build first || fail "the build failed"
+rm -rf "$work/wheels" "$work"/part.*
 step "built; no layer holds a cache, a package list, a log or credentials"
 buildah push --quiet localhost/base "dir:$work/base.layers"
 buildah push --quiet localhost/first "dir:$work/first.layers.d"
 bin/python image/layers.py "$work/first.layers.d" "$work/base.layers"
+rm -rf "$work/first.layers.d"
 if [[ ! ${QUICK:-} ]]; then
   build second > "$work/second.log" &
   second=$!
@@ -104,11 +121,18 @@ mkdir "$work/repository"
 git ls-files -z --cached --others --exclude-standard --deduplicate | tar --create --null --files-from - .git \
   --ignore-failed-read 2> /dev/null | tar --extract --directory "$work/repository"
 container=$(buildah from localhost/first)
-buildah run --volume "$work/repository:/bundle:ro" "$container" -- bash image/inside.sh "${QUICK:+quick}"
+buildah run --volume "$work/repository:/bundle:ro" "$container" -- bash image/inside.sh "$target" "${QUICK:+quick}"
 health='{{range .Docker.Config.Healthcheck.Test}}{{println .}}{{end}}'
 readarray -t health < <(buildah inspect --type image --format "$health" localhost/first)
-[[ ${health[0]} = CMD ]] && buildah run "$container" -- "${health[@]:1}" || fail "its health check fails: ${health[*]}"
-echo "its health check passes: ${health[*]:1}"
+[[ ${health[0]} = CMD ]] || fail "its health check is none: ${health[*]}"
+said=$(buildah run "$container" -- "${health[@]:1}" 2>&1) && passes=yes || passes=no
+if [[ $target = cuda && ! -e /dev/nvidia0 ]]; then # all is imported, and then a GPU is asked for
+  [[ $passes = no && $said = *$'\nAssertionError'* ]] || fail "without a GPU its health check should fail for want of one: $said"
+  echo "its health check fails here, where there is no GPU, and for no other reason: ${health[*]:1}"
+else
+  [[ $passes = yes ]] || fail "its health check fails: ${health[*]}: $said"
+  echo "its health check passes: ${health[*]:1}"
+fi
 labels='{{range $name, $value := .Docker.Config.Labels}}{{println $name $value}}{{end}}'
 buildah inspect --type image --format "user {{println .Docker.Config.User}}$labels" localhost/first
 [[ ! ${QUICK:-} ]] || { step "done; without QUICK=1 it is also built again and compared"; exit 0; }

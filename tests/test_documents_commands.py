@@ -82,6 +82,7 @@ NOT_TYPED = {
     "make test-long": CI,
     "make test-image": CI,
     "make test-image QUICK=1": CI,
+    "make test-image TARGET=cuda": "takes 50 GB of disk and half an hour",
     "make prove": "takes six minutes; .ci/run does the short form",
     "make prove RECORD=1": "the same, and writes what it finds",
     "make survey": "takes ten minutes",
