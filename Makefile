@@ -150,8 +150,7 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 	  logs) sh bin/setup --lock inspect; bin/python --lock inspect -m persona_collapse.publication.logs;; \
 	  *) echo "error: PARTS=$$part: allowed are dataset, cards and logs" >&2; exit 2;; esac; done
 
-# a process for each core, with a thread each: two threads in each would wait for each other
-# one process more than there are cores, since some tests wait
+# A process for each core and one more, since some tests wait, with a thread each: two in each would wait for each other.
 TESTS := OMP_NUM_THREADS=1 PYTEST_XDIST_AUTO_NUM_WORKERS=$$(($$(nproc) + 1)) bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
 test: ready ## run the tests, but for the long ones and those of the page in a browser
 	@$(TESTS) -m "not long and not browser"
