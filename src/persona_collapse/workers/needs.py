@@ -35,15 +35,14 @@ def needs(params: parameters.Params, stages: Sequence[Stage]) -> dict[str, Needs
             home=not stage.cached or stage.module in AT_HOME,
             holds=str(plan.merged(params, stage) or ""),
             disk=cost.passing if cost else 0.0,
+            stays=cost.disk if cost else 0.0,
         )
     return found
 
 
-def room(params: parameters.Params, stages: Sequence[Stage]) -> float:
+def room(needed: Mapping[str, Needs]) -> float:
     """Bytes that are left on this folder's disk when the stages have written what stays."""
-    known = [stage for stage in stages if stage.module in plan.COSTS]
-    left = plan.total([cost for _, cost in plan.plan(params, known)]).disk if known else 0.0
-    return shutil.disk_usage(".").free - left
+    return shutil.disk_usage(".").free - sum(need.stays for need in needed.values())
 
 
 def seconds(params: parameters.Params) -> dict[str, float]:

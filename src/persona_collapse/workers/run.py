@@ -229,11 +229,10 @@ def spread(params: parameters.Params, args: argparse.Namespace) -> int:
     if args.remote and (protocol := remotes.protocol(remotes.settings(repo, args.remote))):
         raise InputError(f"REMOTE={args.remote}: workers exchange files through a folder, and this is {protocol}://")
     names, before = left_to_do(expected, args.force)
-    wanted = [stage for stage in listed if stage.name in names]
-    needed = needs.needs(params, wanted)
+    needed = needs.needs(params, [stage for stage in listed if stage.name in names])
     if args.gib and needed:
         _require_room(needed, _count(args.gib, "GIB"))
-    run = Run(precedence.ancestors(listed), needed, needs.room(params, wanted), args.force, args.remote)
+    run = Run(precedence.ancestors(listed), needed, needs.room(needed), args.force, args.remote)
     try:
         with workers(params, args) as (client, dashboard):
             print(f"{len(names)} stages; Dask's dashboard: {dashboard}", file=sys.stderr)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.layout import PARAMS
-from ..planning import costs, plan, states
+from ..planning import costs, states
 from ..record import graph
 from . import needs
 from .dispatch import Dispatch, Needs, Worker
@@ -114,13 +114,8 @@ def table(params: parameters.Params, profile: Path, workers: Sequence[int], seed
     names = {stage.name for stage in kept}
     before = {stage.name: set(stage.before & names) for stage in kept}
     needed = needs.needs(params, kept)
-    shape = costs.shape_of(params)
-    if shape is None:
-        raise InputError(f"{profile}: the shape of its model is not known before it is there")
     # a plan's disk counts what DVC keeps twice, in its place and in the cache
-    priced = {
-        stage.name: plan.COSTS[stage.module](params, shape, stage).disk / 2 if stage.cached else 0.0 for stage in kept
-    }
+    priced = {stage.name: needed[stage.name].stays / 2 if stage.cached else 0.0 for stage in kept}
     rows = [f"{'seeds':>6}{'workers':>9}{'hours':>9}{'at least':>10}{'efficiency':>12}{'GB moved':>10}"]
     for count in seeds:
         grown = many(before, needed, priced, first, count)
