@@ -32,7 +32,8 @@ def run(
     if shutil.which("strace"):
         command = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect", "-o", str(trace), *command]
     ours = {name: value for name, value in os.environ.items() if name not in NOT_A_USERS}
-    path = os.pathsep.join([str(AUDIT), *filter(None, [os.environ.get("PYTHONPATH")])])  # by which an image has the package
+    # An image has the package by PYTHONPATH alone.
+    path = os.pathsep.join([str(AUDIT), *filter(None, [os.environ.get("PYTHONPATH")])])
     watch = {"AUDIT": str(audit), "PYTHONPATH": path, "HF_ENDPOINT": "http://hub.invalid"}
     result = subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env={**ours, **watch, **environment}, check=False
