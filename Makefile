@@ -2,8 +2,8 @@
 
 # What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
 # writes no value and no file's content into a command.
-ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE WHEELS TORCH_INDEX FOLDER MIB
-ASKED += WORKERS GIB SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS NSEEDS HOST
+ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE ENGINE WHEELS TORCH_INDEX FOLDER MIB
+ASKED += WORKERS GIB SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS NSEEDS HOST TRACK
 # The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
 PYTHON :=
 # The profile to plan, set up or reproduce; empty: the one that params.yaml is.
@@ -36,10 +36,10 @@ SHELL := /bin/sh
 # one after the other: DVC lets one of them work at a time
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels ready profile machine plan reproduce repro scheduler worker fetched verify record publish collect join tables
+.PHONY: help setup wheels ready profile machine plan reproduce repro curves scheduler worker fetched verify record publish collect join tables
 .PHONY: figures paper site page trace archive export test test-long test-commands test-vllm test-site test-publication test-remotes lint
 .PHONY: prove prove-workers prove-gpu survey bench lock clean
-.PHONY: image reproduce-image test-image
+.PHONY: image image-sbom reproduce-image test-image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -78,9 +78,16 @@ lock=cpu; test -z "$$REMOTE" || lock=$$($(STAGE) record.remotes -- "$$REMOTE"); 
 	test "$${IN_IMAGE-}" || sh bin/setup --lock "$$lock"; bin/python --lock "$$lock" -m
 endef
 
+# Curves while stages run, if any are asked for (docs/archive.md).
+define tracking
+case "$${TRACK-}:$${IN_IMAGE-}" in :*) ;; trackio:) sh bin/setup --lock track;; \
+	  *) echo "error: TRACK=$$TRACK: allowed is trackio, outside of a container" >&2; exit 2;; esac
+endef
+
 reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (FROM=scratch retrains, REMOTE=name, SEEDS="42 137")
 	@case "$$FROM" in scratch|adapters) ;; *) \
 	  echo "error: FROM=$$FROM: allowed are scratch (retrain) and adapters (the default)" >&2; exit 2;; esac
+	@$(tracking)
 	@test -z "$$PROFILE" || sh bin/profile "$$PROFILE"
 	@sh bin/setup
 	@test "$${IN_IMAGE-}" || sh bin/setup --lock cpu
@@ -89,7 +96,12 @@ reproduce: machine ## re-run the pipeline and compare every byte with dvc.lock (
 	  $${1:+-- "$$@"}
 
 repro: ready ## run what is out of date after a change, on WORKERS=N, SCHEDULER=address or CLUSTER=file (docs/scale.md)
+	@$(tracking)
 	@if [ "$${WORKERS-}$${SCHEDULER-}$${CLUSTER-}" ]; then $(STAGE) workers.run $(SPREAD); else $(DVC) repro; fi
+
+curves: ## show what runs with TRACK=trackio have logged, in a browser on this machine
+	@sh bin/setup --lock track
+	@bin/python --lock track -m trackio.cli show --project persona-collapse
 
 scheduler: ready ## start a Dask scheduler that workers of other machines join, encrypted (HOST=name of this machine)
 	@$(STAGE) workers.scheduler $${HOST:+--host "$$HOST"}
@@ -203,9 +215,14 @@ bench: ready ## measure speed against stock transformers and TRL, memory and siz
 image: ## build a container image (TARGET=cpu|cuda, IMAGE=name, WHEELS=folder for no network; docs/image.md)
 	@image/build.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"
 
-reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM, PROFILE)
+image-sbom: ready ## list what the image holds and was made from, into dist/ (TARGET, IMAGE, ENGINE; CycloneDX)
+	@$(WITH) requirements/archive.txt
+	@image/sbom.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"
+
+reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM, PROFILE, EVALUATE, ENGINE=docker|podman)
 	@case "$$TARGET" in cuda) profile=$${PROFILE:-qwen7b};; *) profile=$${PROFILE:-smollm2};; esac; \
-	image/run.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}" make reproduce FROM="$$FROM" PROFILE="$$profile"
+	image/run.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}" make reproduce FROM="$$FROM" PROFILE="$$profile" \
+	  $${EVALUATE:+EVALUATE="$$EVALUATE"}
 
 test-image: ready ## build the image TARGET (cpu: twice, and compare) with buildah, use it (root on Debian or Ubuntu)
 	@image/test.sh
@@ -227,6 +244,8 @@ lock: ## re-resolve requirements/*.txt from *.in (needs uv, and torch's CPU buil
 	  $$(sed 's/==.*//; s/^/--no-emit-package /' .shared-unfinished-pins)
 	uv pip compile requirements/inspect.in --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
 	  --no-emit-package setuptools --no-header --output-file requirements/inspect.txt
+	uv pip compile requirements/track.in --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	  --no-emit-package setuptools --no-header --output-file requirements/track.txt
 	grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements/cpu.txt | grep -vE '^(numpy|python-dateutil)==' > .shared-unfinished-pins
 	uv pip compile requirements/remotes.in --constraint .shared-unfinished-pins --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-package setuptools --no-header --output-file requirements/remotes.txt

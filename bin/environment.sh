@@ -43,7 +43,7 @@ use() {
   lock=$1 bootstrap=bootstrap venv=$root/.venv
   [ "$lock" = cpu ] || venv=$root/.venv-$lock
   case $lock in
-    remotes) bootstrap="bootstrap-cuda" ;; # without PyTorch
+    remotes | track) bootstrap="bootstrap-cuda" ;; # without PyTorch
     *) [ ! -f "$root/requirements/bootstrap-$lock.txt" ] || bootstrap="bootstrap-$lock" ;;
   esac
   [ -f "$root/requirements/$lock.txt" ] || fail "there is no lock requirements/$lock.txt"

@@ -5,25 +5,16 @@
 # the Hub's usual cache is, so that a model is downloaded once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-fail() {
-  echo "error: $*" >&2
-  exit 2
-}
+. image/engine.sh
 target=${1:-} name=${2:-}
-[[ $target =~ ^(cpu|cuda)$ ]] || fail "TARGET=$target: allowed are cpu and cuda"
-
-options=(--rm --init --volume "$PWD:/bundle")
-if docker info > /dev/null 2>&1; then
-  runner=docker gpus=(--gpus all)
-  options+=(--user "$(id -u):$(id -g)")
-elif command -v podman > /dev/null; then
-  runner=podman gpus=(--device nvidia.com/gpu=all)
-  options+=(--userns keep-id --user "$(id -u):$(id -g)")
-else
-  fail "nothing to run an image with: docker has no engine that answers, and there is no podman"
-fi
-"$runner" image inspect "$name" > /dev/null 2>&1 \
-  || fail "IMAGE=$name: no such image; make image TARGET=$target makes it"
+image "$target" "$name"
+options=(--rm --init --volume "$PWD:/bundle" --user "$(id -u):$(id -g)")
+case $runner in
+  docker) gpus=(--gpus all) ;;
+  podman) gpus=(--device nvidia.com/gpu=all) ;;
+esac
+# Without root, podman has names for users of its own; with it, it refuses this.
+[[ $runner = docker || $(id -u) = 0 ]] || options+=(--userns keep-id)
 
 # PyTorch's data loaders and NCCL share memory.
 if [[ $target = cuda ]]; then

@@ -128,6 +128,22 @@ else
   [[ $passes = yes ]] || fail "its health check fails: ${health[*]}: $said"
   echo "its health check passes: ${health[*]:1}"
 fi
+
+for engine in docker podman; do # as `make reproduce-image` does: what is written inside belongs to who called
+  name=localhost/image-test:latest
+  case $engine in
+    docker) take=(buildah push --quiet localhost/first "docker-daemon:$name") ;;
+    podman) take=(buildah tag localhost/first "$name") ;; # it has the same storage
+  esac
+  if [[ $target = cuda ]] || ! { "$engine" info && "${take[@]}" && "$engine" run --rm "$name" true; } > /dev/null 2>&1; then
+    echo "note: no $engine that could run it is here, so image/run.sh is not tried with one"
+    continue
+  fi
+  ENGINE=$engine "$work/repository/image/run.sh" "$target" "$name" sh -c 'make -s setup && touch ".made-by-$0"' "$engine"
+  [[ $(stat -c %u "$work/repository/.made-by-$engine") = "$(id -u)" ]] || fail "what $engine's user made belongs to another"
+  [[ $engine != docker ]] || docker rmi --force "$name" > /dev/null
+  echo "image/run.sh works with $engine"
+done
 labels='{{range $name, $value := .Docker.Config.Labels}}{{println $name $value}}{{end}}'
 buildah inspect --type image --format "user {{println .Docker.Config.User}}$labels" localhost/first
 [[ ! ${QUICK:-} ]] || { step "done; cpu without QUICK=1 is also built again and compared"; exit 0; }

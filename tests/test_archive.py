@@ -34,7 +34,7 @@ if os.environ.get("CI_PUBLICATION") != "1":
 import zstandard
 from rocrate.rocrate import ROCrate
 
-from persona_collapse.publication import archive, citation, crate, sbom
+from persona_collapse.publication import archive, citation, crate, image, sbom
 
 CITATION = "title: 'tiny: a bundle'\nversion: '1.2'\nlicense: Apache-2.0\nauthors:\n  - name: Some authors\n"
 LOCK = f"""\
@@ -306,3 +306,42 @@ def test_what_is_installed_beside_cpu_txt_replaces_nothing_of_it(lock: str):
     )
     assert beside
     assert not {name for name in beside if cpu.get(name, beside[name]) != beside[name]}
+
+
+# ---- what an image holds ----
+
+
+def of_image(**changed) -> dict:
+    held = {
+        "system": {"ID": "debian", "VERSION_ID": "12"},
+        "debian": [["git", "1:2.39.5-0+deb12u2", "amd64"]],
+        "python": [["Above", "2.0"], ["below", "1.0+cpu"]],
+        "locks": [f"{'d' * 64}  requirements/cpu.txt"],
+    }
+    labels = {image.BASE[0]: "debian:12", image.BASE[1]: "sha256:e", "maintainer": "nobody"}
+    said = image.Image(made={"id": "sha256:f", "labels": labels}, holds={**held, **changed})
+    return json.loads(image.listing(said, "cpu", sbom.pins(LOCK, "cpu.txt"), about()))
+
+
+def test_the_list_of_an_image_has_what_is_in_it_and_what_it_was_made_from():
+    found = of_image()
+    assert {part["purl"]: len(part.get("hashes", [])) for part in found["components"]} == {
+        "pkg:deb/debian/git@1:2.39.5-0%2Bdeb12u2?arch=amd64": 0,
+        "pkg:pypi/above@2.0": 2,
+        "pkg:pypi/below@1.0%2Bcpu": 1,
+    }
+    assert {said["name"]: said["value"] for said in found["metadata"]["properties"]} == {
+        "target": "cpu",
+        "image": "sha256:f",
+        "system": "debian 12",
+        image.BASE[0]: "debian:12",
+        image.BASE[1]: "sha256:e",
+        "requirements/cpu.txt": f"sha256:{'d' * 64}",
+    }
+    assert of_image() == found
+    assert of_image(debian=[["git", "1:2.40", "amd64"]])["serialNumber"] != found["serialNumber"]
+
+
+def test_an_image_with_a_package_of_no_lock_is_refused():
+    with pytest.raises(InputError, match=r"the image holds pip 26\.0, which no lock has"):
+        of_image(python=[["pip", "26.0"]])

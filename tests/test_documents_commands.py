@@ -91,6 +91,8 @@ NOT_TYPED = {
     ".venv/bin/dvc exp run -S evaluate.samples=4": "samples for an hour; test_reproduce.py has a small one",
     "make repro WORKERS=2": "writes what is out of date; tests/test_workers.py runs it on a small bundle",
     "make reproduce WORKERS=2": "takes half an hour",
+    "make repro TRACK=trackio": "asks a package index; tests/test_tracking.py has a small one",
+    "make curves": "serves until it is stopped",
     "make scheduler HOST=login1": MACHINES,
     "make worker SCHEDULER=tls://login1:8786 CERTIFICATE=certificate.pem": MACHINES,
     "make reproduce SCHEDULER=tls://login1:8786 CERTIFICATE=certificate.pem REMOTE=lab": MACHINES,

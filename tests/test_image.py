@@ -82,6 +82,26 @@ def test_a_wrong_request_is_one_line(arguments: tuple[str, ...], environment: di
     assert result.stderr.startswith(complaint)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment", "complaint"),
+    [
+        (("gpu", "some-name"), {}, "error: TARGET=gpu: allowed are cpu and cuda"),
+        (("cpu", "some-name"), {"ENGINE": "crun"}, "error: ENGINE=crun: allowed are docker and podman"),
+        (("cpu", "some-name"), {"ENGINE": "podman", "PATH": "."}, "error: ENGINE=podman: it is not here"),
+        (("cpu", "some-name"), {"PATH": "."}, "error: nothing to run an image with"),
+    ],
+)
+@pytest.mark.parametrize("script", ["image/run.sh", "image/sbom.sh"])
+def test_a_wrong_request_to_run_an_image_is_one_line(tmp_path: Path, script, arguments, environment, complaint):
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    if "PATH" in environment:
+        environment = {**environment, "PATH": str(tmp_path)}
+    result = run("bash", script, *arguments, **environment)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert result.stderr.startswith(complaint)
+
+
 def locks_of(folder: Path, *names: str, change: str = "") -> str:
     """The record that an image keeps of its locks, as image/packages.sh writes it; returns its path."""
     lines = []

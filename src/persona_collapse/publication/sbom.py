@@ -66,7 +66,7 @@ def pins(text: str, where: str) -> list[Pin]:
     return found
 
 
-def listing(text: str, where: str, citation: Citation, time: int) -> str:
+def listing(text: str, where: str, about: Citation, time: int) -> str:
     """The CycloneDX JSON of a lock.
 
     Args:
@@ -75,14 +75,8 @@ def listing(text: str, where: str, citation: Citation, time: int) -> str:
         time: of the commit, in seconds since 1970.
     """
     found = pins(text, where)
-    root = Component(
-        name=citation.name,
-        version=citation.version,
-        type=ComponentType.APPLICATION,
-        bom_ref=citation.name,
-        licenses=[DisjunctiveLicense(id=citation.license)],
-    )
-    components = {pin.ref: _component(pin) for pin in found}
+    root = bundle(about)
+    components = {pin.ref: component(pin) for pin in found}
     bom = Bom(
         serial_number=uuid5(NAMESPACE_OID, f"{where}\n{text}"),
         metadata=BomMetaData(
@@ -92,10 +86,25 @@ def listing(text: str, where: str, citation: Citation, time: int) -> str:
     )
     for parent, of in [(root, None), *((components[pin.ref], pin) for pin in found)]:
         bom.register_dependency(parent, [components[pin.ref] for pin in found if _wants(of, pin, found)])
+    return as_json(bom)
+
+
+def as_json(bom: Bom) -> str:
     return make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2) + "\n"
 
 
-def _component(pin: Pin) -> Component:
+def bundle(about: Citation) -> Component:
+    """This project, as what a list is about."""
+    return Component(
+        name=about.name,
+        version=about.version,
+        type=ComponentType.APPLICATION,
+        bom_ref=about.name,
+        licenses=[DisjunctiveLicense(id=about.license)],
+    )
+
+
+def component(pin: Pin) -> Component:
     return Component(
         name=pin.name,
         version=pin.version,
