@@ -73,6 +73,9 @@ LONG = "takes an hour and more"
 NOT_TYPED = {
     ".venv/bin/dvc remote add --local lab /shared/lab": "needs a folder of the reader's own",
     "git clone <this repository> persona-collapse && cd persona-collapse": "what the test begins with",
+    "git clone": NAMES,
+    "git clone --filter=blob:none": NAMES,
+    "git clone --depth 1": NAMES,
     "make reproduce": "takes a quarter of an hour; .ci/run does a part of it",
     "make reproduce FROM=scratch": LONG,
     "make test": CI,
@@ -114,6 +117,8 @@ NOT_TYPED = {
     'make reproduce PROFILE=qwen1_5b_report WORKERS=2 SEEDS="42 137"': GPU,
     "make image": CONTAINER,
     "make reproduce-image": CONTAINER,
+    "make reproduce-image ENGINE=podman": CONTAINER,
+    "make image-sbom": CONTAINER,
     "make image TARGET=cuda": CONTAINER,
     "make reproduce-image TARGET=cuda": CONTAINER,
     "make reproduce-image TARGET=cuda PROFILE=qwen1_5b": CONTAINER,

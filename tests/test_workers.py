@@ -23,6 +23,7 @@ from persona_collapse.workers import run as coordinator
 from persona_collapse.workers.dispatch import Dispatch, Needs, Worker
 
 from . import scratch
+from .conftest import ROOT
 
 RUN = [sys.executable, "-P", "-m", "persona_collapse.workers.run"]
 GIB = 2.0**30
@@ -306,6 +307,23 @@ def test_each_worker_gets_a_card_of_its_own_out_of_those_that_may_be_used(
     assert {setting["OMP_NUM_THREADS"] for setting in settings} == {str(8 // workers)}
     with pytest.raises(InputError, match=rf"allowed are 1 to {len(visible.split(',')) if visible else 2}, a GPU for"):
         cluster.shares(3, "cuda", 32)
+
+
+@pytest.mark.long
+def test_a_stage_computes_with_as_many_threads_as_its_worker_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for variable in cluster.threads(1):
+        monkeypatch.delenv(variable, raising=False)
+    threads = [str(ROOT / "bin/python"), "--lock", "cpu", "-c", "import torch; print(torch.get_num_threads())"]
+    cores = os.cpu_count() or 1
+    monkeypatch.setattr(cluster, "own_cores", lambda: cores)
+    given = {"one": (cluster.shares(1, "cpu", 0)[0], cores), "as Dask has it": ({}, 1)}
+    given |= {"of as many as cores": (cluster.shares(cores, "cpu", 0)[0], 1)}
+    with LocalCluster(n_workers=0, dashboard_address=None) as local, Client(local) as client:
+        for name, (settings, expected) in given.items():
+            with cluster.ended([cluster.start_worker(local.scheduler_address, name, 1, None, settings)]):
+                client.wait_for_workers(1)
+                assert [*client.run(subprocess.check_output, threads).values()] == [b"%d\n" % expected], name
 
 
 @pytest.mark.parametrize(("allowed", "usable"), [("", 81559 * 2**20), (f"{50 * 2**30}", 50 * 2**30)])

@@ -129,7 +129,7 @@ def shares(workers: int, device: str, gib: int) -> list[dict[str, str]]:
     Raises:
         InputError: fewer GPUs or cores than workers.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = own_cores()
     if device == "cuda":
         if problem := machine.gpu_problem(gib):
             raise InputError(problem)
@@ -137,11 +137,24 @@ def shares(workers: int, device: str, gib: int) -> list[dict[str, str]]:
         gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, there))).split(",")
         if workers > len(gpus):
             raise InputError(f"WORKERS={workers}: allowed are 1 to {len(gpus)}, a GPU for each")
-        threads = str(max(1, cores // (workers * USUAL)))
-        return [{"CUDA_VISIBLE_DEVICES": gpu, "OMP_NUM_THREADS": threads} for gpu in gpus[:workers]]
+        number = max(1, cores // (workers * USUAL))
+        return [{"CUDA_VISIBLE_DEVICES": gpu, **threads(number)} for gpu in gpus[:workers]]
     if workers > cores:
         raise InputError(f"WORKERS={workers}: allowed are 1 to {cores}, a core for each")
-    return [{"OMP_NUM_THREADS": str(cores // workers)} for _ in range(workers)]
+    return [threads(cores // workers) for _ in range(workers)]
+
+
+def own_cores() -> int:
+    """The cores of this machine that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def threads(number: int | str) -> dict[str, str]:
+    """The settings that give each stage of a worker so many threads.
+
+    Dask sets those of them to 1 that are not set, and PyTorch heeds MKL's before OpenMP's.
+    """
+    return {f"{library}_NUM_THREADS": str(number) for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 @contextmanager
@@ -203,7 +216,7 @@ def queued(queue: Queue) -> Iterator[tuple[Client, str]]:
                 account=queue.account,
                 job_extra_directives=queue.directives,
                 job_script_prologue=[
-                    *(f"export {name}={value}" for name, value in OWN_PROCESSES.items()),
+                    *(f"export {name}={value}" for name, value in {**OWN_PROCESSES, **threads(queue.cores)}.items()),
                     *(line.replace("{here}", str(here)) for line in queue.prologue),
                 ],
                 python=queue.python,
@@ -215,5 +228,5 @@ def queued(queue: Queue) -> Iterator[tuple[Client, str]]:
             )
         )
         client = stack.enter_context(Client(cluster))
-        stack.enter_context(ended([start_worker(cluster.scheduler_address, "home", 1, file, {})]))
+        stack.enter_context(ended([start_worker(cluster.scheduler_address, "home", 1, file, threads(own_cores()))]))
         yield client, cluster.dashboard_link
