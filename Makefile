@@ -220,7 +220,7 @@ image-sbom: ready ## list what the image holds and was made from, into dist/ (TA
 	@image/sbom.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"
 
 reproduce-image: ## make reproduce inside the image (TARGET, IMAGE, FROM, PROFILE, EVALUATE, ENGINE=docker|podman)
-	@case "$$TARGET" in cuda) profile=$${PROFILE:-qwen7b};; *) profile=$${PROFILE:-smollm2};; esac; \
+	@case "$$TARGET" in cuda) profile=$${PROFILE:-qwen1_5b};; *) profile=$${PROFILE:-smollm2};; esac; \
 	image/run.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}" make reproduce FROM="$$FROM" PROFILE="$$profile" \
 	  $${EVALUATE:+EVALUATE="$$EVALUATE"}
 
