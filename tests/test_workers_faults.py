@@ -262,16 +262,19 @@ def test_an_object_that_is_damaged_in_the_remote_is_found_and_made_again(bundle,
     there = bundle.parent / "lab/files/md5" / made[:2] / made[2:]
     with cluster(bundle, b={"SLOW": "1"}) as command:
         process = start(command, bundle)
-        until(lambda: there.exists() and there.stat().st_size)
+        said = ""
+        while "train@smollm2-42-em done" not in said:
+            said += (line := process.stdout.readline())
+            assert line, "it ended before that stage was done"
         there.chmod(0o644)
         there.write_bytes(b"x" * there.stat().st_size)
-        for one in psutil.process_iter():  # its maker has the good bytes still
+        for one in psutil.process_iter():  # its maker, which has the good bytes still, goes before a reader has run
             with suppress(psutil.Error):
                 if one.cwd() == str(bundle.parent / "b"):
                     one.kill()
         address = command[command.index("--scheduler") + 1]
         with ending(start([*WORKER, "--scheduler", address], clone(bundle, "c"))):
-            text = ended(process)
+            text = said + ended(process)
     assert process.returncode == 0, text
     assert "what train@smollm2-42-em made is damaged in remote lab" in text
     assert [stage for stage, _ in runs(text)].count("train@smollm2-42-em") == 2
