@@ -5,12 +5,9 @@
 # TORCH_INDEX and APT_SNAPSHOT are those of the Dockerfile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-fail() {
-  echo "error: $*" >&2
-  exit 2
-}
+. image/engine.sh
 target=${1:-} name=${2:-}
-[[ $target =~ ^(cpu|cuda)$ ]] || fail "TARGET=$target: allowed are cpu and cuda"
+known "$target"
 [[ $name ]] || fail "IMAGE is empty: give the image a name, such as persona-collapse:$target"
 [[ -z ${WHEELS:-} ]] || compgen -G "$WHEELS/*.whl" > /dev/null || fail "WHEELS=$WHEELS: no *.whl in it"
 
@@ -22,21 +19,11 @@ options=(
 )
 [[ ! -v APT_SNAPSHOT ]] || options+=(--build-arg "APT_SNAPSHOT=$APT_SNAPSHOT")
 
-builder=${BUILDER:-}
-if [[ -z $builder ]]; then
-  if docker info > /dev/null 2>&1; then
-    builder=docker
-  elif command -v buildah > /dev/null; then
-    builder=buildah
-  else
-    fail "no image builder: docker has no engine that answers, and there is no buildah"
-  fi
-fi
-case $builder in
+choose BUILDER buildah "no image builder"
+case $engine in
   docker) command=(env DOCKER_BUILDKIT=1 docker build --build-arg "SOURCE_DATE_EPOCH=$epoch") ;;
   # only docker's own format keeps the health check
   buildah) command=(buildah bud --format docker --timestamp "$epoch") ;;
-  *) fail "BUILDER=$builder: allowed are docker and buildah, or nothing to take the one that works" ;;
 esac
 
 # The context: what .dockerignore lets through, and the wheels, wherever they lie.

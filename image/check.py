@@ -5,9 +5,9 @@ python image/check.py LOCK...      each LOCK is requirements/LOCK.txt; exit code
 
 import re
 import sys
-from importlib.metadata import distributions
 from pathlib import Path
 
+from contents import installed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -26,8 +26,7 @@ def main(locks: list[str]) -> int:
     wanted: dict[str, str] = {}
     for lock in locks:
         wanted |= locked(Path(f"requirements/{lock}.txt").read_text())
-    own = distributions(path=[folder for folder in sys.path if folder.startswith(sys.prefix)])
-    here = {canonicalize_name(package.metadata["Name"]): package.version for package in own}
+    here = {canonicalize_name(name): version for name, version in installed()}
     wrong = sorted(name for name in wanted.keys() | here.keys() if wanted.get(name) != here.get(name))
     for name in wrong:
         print(f"error: {name}: locked {wanted.get(name, 'not')}, installed {here.get(name, 'not')}", file=sys.stderr)

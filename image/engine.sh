@@ -1,24 +1,34 @@
-# Sourced by the scripts beside it: what runs images here, as $runner. ENGINE=docker|podman takes that one.
+# Sourced by the scripts beside it: what builds or runs images here, as $engine.
 # shellcheck shell=bash disable=SC2034  # it is used by those who source it
 fail() {
   echo "error: $*" >&2
   exit 2
 }
 
-# The image NAME, made with TARGET, is here.
-image() {
+known() {
   [[ $1 =~ ^(cpu|cuda)$ ]] || fail "TARGET=$1: allowed are cpu and cuda"
-  runner=${ENGINE:-}
-  if [[ $runner ]]; then
-    [[ $runner =~ ^(docker|podman)$ ]] \
-      || fail "ENGINE=$runner: allowed are docker and podman, or nothing to take the one that works"
-    "$runner" info > /dev/null 2>&1 || fail "ENGINE=$runner: it is not here, or does not answer"
+}
+
+# The engine that the variable $1 names; else docker where its engine answers, or $2 where that is installed. $3 is what is
+# said where there is neither.
+choose() {
+  engine=${!1:-}
+  if [[ $engine ]]; then
+    [[ $engine = docker || $engine = "$2" ]] \
+      || fail "$1=$engine: allowed are docker and $2, or nothing to take the one that works"
   elif docker info > /dev/null 2>&1; then
-    runner=docker
-  elif command -v podman > /dev/null; then
-    runner=podman
+    engine=docker
+  elif command -v "$2" > /dev/null; then
+    engine=$2
   else
-    fail "nothing to run an image with: docker has no engine that answers, and there is no podman"
+    fail "$3: docker has no engine that answers, and there is no $2"
   fi
-  "$runner" image inspect "$2" > /dev/null 2>&1 || fail "IMAGE=$2: no such image; make image TARGET=$1 makes it"
+}
+
+# What runs the image NAME, made with TARGET, which is here. ENGINE=docker|podman takes that one.
+image() {
+  known "$1"
+  choose ENGINE podman "nothing to run an image with"
+  [[ ! ${ENGINE:-} ]] || "$engine" info > /dev/null 2>&1 || fail "ENGINE=$engine: it is not here, or does not answer"
+  "$engine" image inspect "$2" > /dev/null 2>&1 || fail "IMAGE=$2: no such image; make image TARGET=$1 makes it"
 }

@@ -23,7 +23,7 @@ case $1 in
   cuda) locks=(bootstrap-cuda cuda) own=qwen1_5b other=smollm2 needs=cpu ;;
 esac
 python image/check.py "${locks[@]}"
-python image/contents.py | grep -q '"python": \[\['
+[[ $(python image/contents.py) = *'"python": [['* ]]
 [[ $(bin/python -c 'import persona_collapse; print(*persona_collapse.__path__)') = /bundle/src/persona_collapse ]]
 git log -1 --format='git reads the mounted repository, at %h'
 

@@ -9,12 +9,12 @@ cd "$(dirname "$0")/.."
 target=${1:-} name=${2:-}
 image "$target" "$name"
 options=(--rm --init --volume "$PWD:/bundle" --user "$(id -u):$(id -g)")
-case $runner in
+case $engine in
   docker) gpus=(--gpus all) ;;
   podman) gpus=(--device nvidia.com/gpu=all) ;;
 esac
 # Without root, podman has names for users of its own; with it, it refuses this.
-[[ $runner = docker || $(id -u) = 0 ]] || options+=(--userns keep-id)
+[[ $engine = docker || $(id -u) = 0 ]] || options+=(--userns keep-id)
 
 # PyTorch's data loaders and NCCL share memory.
 if [[ $target = cuda ]]; then
@@ -26,4 +26,4 @@ for folder in HUB_MIRROR HF_HOME; do
   [[ -z ${!folder:-} ]] || options+=(--volume "${!folder}:${!folder}" --env "$folder")
 done
 [[ -z ${HF_TOKEN:-} ]] || options+=(--env HF_TOKEN)
-exec "$runner" run "${options[@]}" "$name" "${@:3}"
+exec "$engine" run "${options[@]}" "$name" "${@:3}"

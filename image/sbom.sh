@@ -5,6 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . image/engine.sh
 image "${1:-}" "${2:-}"
-made=$("$runner" image inspect --format '{"id": {{json .Id}}, "labels": {{json .Config.Labels}}}' "$2")
+made=$("$engine" image inspect --format '{"id": {{json .Id}}, "labels": {{json .Config.Labels}}}' "$2")
 holds=$(image/run.sh "$1" "$2" python image/contents.py)
 printf '{"made": %s, "holds": %s}' "$made" "$holds" | bin/stage publication.image "$1"

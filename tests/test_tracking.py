@@ -90,11 +90,7 @@ def test_a_training_gives_the_same_bytes_with_curves_as_without(installed, works
     kept = {}
     for track in ("", "trackio"):
         # a server of the user's is not told
-        asked = {
-            "TRACK": track,
-            "TRACKIO_DIR": str(workspace / "curves"),
-            "TRACKIO_SERVER_URL": "http://curves.invalid",
-        }
+        asked = {"TRACK": track, "TRACKIO_DIR": str(workspace / "curves"), "TRACKIO_SERVER_URL": SERVER}
         (log := workspace / f"seen{track}").mkdir()
         result, reached = watched.run(train, log, **asked)
         assert (result.returncode, reached) == (0, []), result.stderr

@@ -9,12 +9,8 @@ Of its making the list states the image's id, its base with the base's digest, a
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import NAMESPACE_OID, uuid5
 
-from cyclonedx.model import Property
-from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
@@ -22,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..experiment import records
 from ..experiment.errors import InputError, one_line_errors
-from ..experiment.files import write_text
+from ..experiment.files import read_text, write_text
 from ..experiment.strict import from_json
 from . import DIST, citation, sbom
 
@@ -74,28 +70,17 @@ def listing(image: Image, target: str, pins: Sequence[sbom.Pin], about: citation
     told = {"target": target, "image": image.made.id, "system": " ".join(filter(None, system.values()))}
     told |= {name: image.made.labels[name] for name in BASE if name in image.made.labels}
     told |= {path: f"sha256:{digest}" for digest, path in map(str.split, image.holds.locks)}
-    packages = [
-        Component(
+    packages = {
+        f"{name}:{architecture}": Component(
             name=name,
             version=version,
             bom_ref=f"{name}:{architecture}",
             purl=PackageURL("deb", system["ID"], name, version, {"arch": architecture}),
         )
         for name, version, architecture in image.holds.debian
-    ]
-    packages += [sbom.component(locked[package]) for package in holds]
-    root = sbom.bundle(about)
-    bom = Bom(
-        serial_number=uuid5(NAMESPACE_OID, image.model_dump_json()),
-        metadata=BomMetaData(
-            component=root,
-            timestamp=datetime.fromtimestamp(0, UTC),
-            properties=[Property(name=name, value=value) for name, value in told.items()],
-        ),
-        components=packages,
-    )
-    bom.register_dependency(root, packages)
-    return sbom.as_json(bom)
+    }
+    packages |= {locked[package].ref: sbom.component(locked[package]) for package in holds}
+    return sbom.document(about, image.model_dump_json(), 0, told, packages, {about.name: [*packages]})
 
 
 @one_line_errors
@@ -105,8 +90,8 @@ def main() -> None:
     target = parser.parse_args().target
     image = records.checked(from_json(sys.stdin.read()), Image, "what the engine and the image say")
     locks = [Path(line.split()[1]) for line in image.holds.locks]
-    pins = [pin for path in locks for pin in sbom.pins(path.read_text(), str(path))]
-    about = citation.read(Path(citation.CITATION).read_text())
+    pins = [pin for path in locks for pin in sbom.pins(read_text(path), str(path))]
+    about = citation.read(read_text(citation.CITATION))
     path = DIST / f"{about.name}-{target}.cdx.json"
     path.parent.mkdir(exist_ok=True)
     write_text(path, listing(image, target, pins, about))

@@ -5,7 +5,7 @@ of the lock, the time is the commit's.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
@@ -75,33 +75,48 @@ def listing(text: str, where: str, about: Citation, time: int) -> str:
         time: of the commit, in seconds since 1970.
     """
     found = pins(text, where)
-    root = bundle(about)
     components = {pin.ref: component(pin) for pin in found}
-    bom = Bom(
-        serial_number=uuid5(NAMESPACE_OID, f"{where}\n{text}"),
-        metadata=BomMetaData(
-            component=root, timestamp=datetime.fromtimestamp(time, UTC), properties=[Property(name="lock", value=where)]
-        ),
-        components=components.values(),
-    )
-    for parent, of in [(root, None), *((components[pin.ref], pin) for pin in found)]:
-        bom.register_dependency(parent, [components[pin.ref] for pin in found if _wants(of, pin, found)])
-    return as_json(bom)
+    wants = {pin.ref: [other.ref for other in found if _wants(pin, other, found)] for pin in found}
+    wants[about.name] = [pin.ref for pin in found if _wants(None, pin, found)]
+    return document(about, f"{where}\n{text}", time, {"lock": where}, components, wants)
 
 
-def as_json(bom: Bom) -> str:
-    return make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2) + "\n"
+def document(
+    about: Citation,
+    key: str,
+    time: int,
+    told: Mapping[str, str],
+    components: Mapping[str, Component],
+    wants: Mapping[str, Sequence[str]],
+) -> str:
+    """A list about this project as CycloneDX JSON.
 
-
-def bundle(about: Citation) -> Component:
-    """This project, as what a list is about."""
-    return Component(
+    Args:
+        key: what the list is made of; its serial number follows from it.
+        time: of the list, in seconds since 1970.
+        told: what else is said of it.
+        components: what is on it, by reference.
+        wants: which of them each asks for, by reference; the project's is its name.
+    """
+    root = Component(
         name=about.name,
         version=about.version,
         type=ComponentType.APPLICATION,
         bom_ref=about.name,
         licenses=[DisjunctiveLicense(id=about.license)],
     )
+    bom = Bom(
+        serial_number=uuid5(NAMESPACE_OID, key),
+        metadata=BomMetaData(
+            component=root,
+            timestamp=datetime.fromtimestamp(time, UTC),
+            properties=[Property(name=name, value=value) for name, value in told.items()],
+        ),
+        components=components.values(),
+    )
+    for parent, asked in wants.items():
+        bom.register_dependency({about.name: root, **components}[parent], [components[ref] for ref in asked])
+    return make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2) + "\n"
 
 
 def component(pin: Pin) -> Component:
