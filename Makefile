@@ -38,7 +38,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup wheels ready profile machine plan reproduce repro curves scheduler worker fetched verify record publish collect join tables
 .PHONY: figures paper site page trace archive export test test-long test-commands test-vllm test-site test-publication test-remotes lint
-.PHONY: prove prove-workers prove-gpu survey bench lock clean
+.PHONY: prove prove-workers prove-gpu survey bench rehearse lock clean
 .PHONY: image image-sbom reproduce-image test-image
 
 help: ## list the targets
@@ -209,8 +209,13 @@ test-remotes: ready ## remotes over SSH, S3, WebDAV and HTTP, against servers on
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python --lock cpu proof/survey.py compare
 
-bench: ready ## measure speed against stock transformers and TRL, memory and sizes (PARTS="generate train cost vllm matmul targets")
-	@set -f; bin/python --lock cpu benchmarks/bench.py $$PARTS
+bench: ready ## measure speed against stock transformers and TRL, memory and sizes (PARTS="generate train cost vllm matmul targets beside start")
+	@set -f; bin/python benchmarks/bench.py $$PARTS
+
+rehearse: ## the qwen7b profile in small, with random weights of the 7B model's shape, beside what `make plan` says (needs its GPU)
+	@python=$$(sh bin/setup --python --lock cuda); "$$python" -I src/persona_collapse/inputs/machine.py profiles/qwen7b.yaml
+	@sh bin/setup --lock cuda
+	@bin/python --lock cuda proof/rehearse.py
 
 image: ## build a container image (TARGET=cpu|cuda, IMAGE=name, WHEELS=folder for no network; docs/image.md)
 	@image/build.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"

@@ -1,4 +1,4 @@
-"""Measure the smollm2 profile's speed, each time beside the stock way of doing the same, in one run.
+"""Measure the active profile's speed, each time beside the stock way of doing the same, in one run.
 
     make bench                       about an hour on 2 cores; `make reproduce` must have run
     make bench PARTS="train"         some parts alone
@@ -19,6 +19,9 @@ be had without us, and matter to training more than anything else does.
 * matmul: the share of the time that matrix products take in our engine and in our trainer, by PyTorch's profiler.
 * targets: what a newcomer waits for, `make setup`, `reproduce` and `test` in a fresh clone, with the peak memory of the
   largest process and the size of the clone.
+With a profile of a GPU the parts are train, and
+* beside: our trainer alone on the card and beside itself, all at once.
+* start: a stage of each kind that samples or reads, and what of it is not sampling.
 Ratios carry over between machines with the same vector instructions; seconds do not.
 """
 
@@ -123,8 +126,55 @@ PARTS = {  # the first of each with the others
 }
 
 
+def beside(counts: tuple[int, ...] = (1, 2, 4, 6)) -> None:
+    """Tokens a second of so many trainings on one GPU at once, from the second step of each to its end."""
+    alone = 0.0
+    for count in counts:
+        trainings = [started("train_portable") for _ in range(count)]
+        for training in trainings:
+            reported(training)
+        begin, tokens, end = time.monotonic(), 0.0, 0.0
+        for training in trainings:
+            training.stdin.write("\n" * 1000)  # all of its turns
+            training.stdin.flush()
+        for training in trainings:
+            while found := reported(training):
+                tokens, end = tokens + found["tokens"], max(end, found["at"])
+        rate = tokens / (end - begin)
+        alone = alone or rate
+        print(f"{count} trainings at once {rate:9.0f} tokens/s, {rate / alone:.2f} times one alone", flush=True)
+
+
+def start() -> None:
+    """Seconds of a stage of each kind for the first chain that is here, and of those the seconds of sampling."""
+    from persona_collapse.experiment import params as parameters
+    from persona_collapse.experiment.files import read_json
+
+    params = parameters.load()
+    seed, chain = next(
+        (seed, chain)
+        for seed in params.seeds
+        for chain in params.conditions.values()
+        if params.layout.adapter(seed, chain).exists()
+    )
+    noted = params.layout.run_info / f"evaluation-{seed}-{chain}.json"
+    for kind in ("evaluate", "likelihood", "geometry"):
+        begin = time.perf_counter()
+        command = ["bin/stage", f"sampling.{kind}", "--seed", str(seed), "--chain", chain]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        whole = time.perf_counter() - begin
+        sampling = f", without sampling {whole - read_json(noted)['seconds']:.0f}" if kind == "evaluate" else ""
+        print(f"{kind:22} {whole:7.0f} seconds{sampling}", flush=True)
+
+
+ON_GPU = {"beside": beside, "start": start}
+
+
 def main() -> None:
-    allowed = [*PARTS, "matmul", "targets"]
+    from persona_collapse.experiment import params as parameters
+
+    on_gpu = parameters.load().compute.device == "cuda"
+    allowed = ["train", *ON_GPU] if on_gpu else [*PARTS, "matmul", "targets"]
     parts = sys.argv[1:] or allowed
     if unknown := [part for part in parts if part not in allowed]:
         _refuse(f"PARTS={unknown[0]}: allowed are {', '.join(allowed)}")
@@ -143,6 +193,8 @@ def main() -> None:
                 f"  ours is {ours / rate:.2f} times as fast",
                 flush=True,
             )
+    for part in (part for part in ON_GPU if part in parts):
+        ON_GPU[part]()
     if "matmul" in parts:
         for name in ("generate_share", "train_share"):
             out, _ = started(name).communicate()  # with nobody to wait for

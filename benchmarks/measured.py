@@ -9,20 +9,25 @@ import json
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 BATCH = 84
 ROUNDS = 2
-STEPS = 8
+STEPS = {"cpu": 8, "cuda": 40}
 PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm")
 REPORT = "turn: "
 
 
 def turn(tokens: float = 0, **more: float) -> None:
-    """Report a piece of work, the set-up being the first, and wait for the next turn."""
+    """Report a piece of work, the set-up being the first, and wait for the next turn. The memory is a GPU's if one is
+    used."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(REPORT + json.dumps({"tokens": tokens, "peak_GiB": peak, **more}), flush=True)
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_reserved() / 2**30
+    print(REPORT + json.dumps({"tokens": tokens, "peak_GiB": peak, "at": time.monotonic(), **more}), flush=True)
     sys.stdin.readline()
 
 
@@ -118,7 +123,7 @@ def generate_vllm_bfloat16() -> None:
     generate_vllm("bfloat16")
 
 
-def train_portable(steps: int = STEPS) -> None:
+def train_portable() -> None:
     from persona_collapse.experiment import params as parameters
     from persona_collapse.inputs import datasets
     from persona_collapse.model import merged
@@ -126,10 +131,10 @@ def train_portable(steps: int = STEPS) -> None:
     from persona_collapse.training import tokenization, trainer
 
     params = parameters.load()
-    recipe = params.phases.sft["em"]
+    recipe, steps = params.phases.sft["em"], STEPS[params.compute.device]
     tokenizer = load_tokenizer(params.layout.model)
     chats, _ = datasets.load(recipe.data)
-    rows = tokenization.tokenize(chats[: steps * recipe.batch_size], tokenizer, recipe)
+    rows = tokenization.tokenize(chats[: steps * recipe.batch_size * recipe.gradient_accumulation], tokenizer, recipe)
     tokens_per_step = sum(len(row["input_ids"]) for row in rows) / steps
     step = trainer.CompletionTrainer.training_step
 
