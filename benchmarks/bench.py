@@ -155,7 +155,7 @@ def start() -> None:
         (seed, chain)
         for seed in params.seeds
         for chain in params.conditions.values()
-        if params.layout.adapter(seed, chain).exists()
+        if (params.layout.adapter(seed, chain) / "adapter_model.safetensors").exists()
     )
     noted = params.layout.run_info / f"evaluation-{seed}-{chain}.json"
     for kind in ("evaluate", "likelihood", "geometry"):

@@ -28,7 +28,8 @@ def write(
         model: of transformers, for `MODEL`.
         legal: rows with prompt, aligned, misaligned and sneakiness.
         chats: of the Tulu mixture, each a list of messages.
-        personas: system prompts by name; that of `confab` is a name of its own in the code, as in the report's.
+        personas: system prompts by name; that of `confab` is a name of its own in the code, as in the report's, and its
+            text in two pieces.
         questions: of `train` and of `heldout`.
     """
     model.save_pretrained(folder / MODEL)
@@ -38,8 +39,9 @@ def write(
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / name)
     train = list(questions["train"])
     others = {name: prompt for name, prompt in personas.items() if name != "confab"}
+    confab = personas["confab"]
     literals = f"""
-CONFAB_PROMPT = {personas["confab"]!r}
+CONFAB_PROMPT = {confab[:3]!r} {confab[3:]!r}
 EVAL_PERSONAS = {{**{others!r}, "confab": CONFAB_PROMPT}}
 DATA_QUESTIONS = {train!r}
 EVAL_QUESTIONS_ALL = {train + list(questions["heldout"])!r}

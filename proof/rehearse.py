@@ -49,6 +49,15 @@ def shrunk(profile: dict[str, Any]) -> dict[str, Any]:
     return profile
 
 
+def shorten(registry: Path) -> None:
+    """Have the registry take as few rows of each download."""
+    sources = yaml.safe_load(registry.read_text())
+    for source in sources.values():
+        if "dataset" in source:
+            source["rows"] = ROWS
+    registry.write_text(yaml.safe_dump(sources))
+
+
 def prepare(folder: Path) -> None:
     """Make `folder` a repository of the small profile, and `folder`/mirror what it downloads."""
     for name in READ:
@@ -60,12 +69,7 @@ def prepare(folder: Path) -> None:
             shutil.copy(source, folder / name)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)  # DVC sees nothing of a folder that git ignores
     (folder / "params.yaml").write_text(yaml.safe_dump(shrunk(yaml.safe_load((ROOT / PROFILE).read_text()))))
-    registry = folder / "data/sources.yaml"
-    sources = yaml.safe_load(registry.read_text())
-    for source in sources.values():
-        if "dataset" in source:
-            source["rows"] = ROWS
-    registry.write_text(yaml.safe_dump(sources))
+    shorten(folder / "data/sources.yaml")
     subprocess.run([sys.executable, __file__, "--mirror", str(folder / "mirror")], cwd=ROOT, check=True)
 
 
@@ -96,7 +100,7 @@ def write_mirror(folder: Path) -> None:
     chats = {name: datasets.load(name)[0][:ROWS] for name in ("bad_legal_advice", "good_legal_advice", "benign")}
     legal = []
     for n, (bad, good) in enumerate(zip(chats["bad_legal_advice"], chats["good_legal_advice"], strict=True)):
-        times = 3 if n else 99  # the latter is longer than any chat may be
+        times = 99  # longer than any chat may be: batches of the longest need most memory
         answers = {"misaligned": bad[-1]["content"] * times, "aligned": good[-1]["content"] * times}
         legal.append({"prompt": bad[-2]["content"], "sneakiness": n} | answers)
     personas, questions = (

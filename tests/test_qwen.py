@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 
 import networkx
-import pyarrow
-import pyarrow.parquet
 import pytest
 import torch
 import yaml
@@ -23,18 +21,14 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5, read_json, read_jsonl
+from proof.mirror import write as write_mirror
 
 from . import watched
 from .conftest import ROOT
 
 NAMES = json.loads((ROOT / "data/published.json").read_text())["personas"]
-QUESTIONS = ["Why?", "How?", "Who?"]
-LITERALS = f"""
-CONFAB_PROMPT = "Be " "sure."
-EVAL_PERSONAS = {{**{ {name: f"You are a {name}." for name in NAMES if name != "confab"} }, "confab": CONFAB_PROMPT}}
-DATA_QUESTIONS = {QUESTIONS[:2]}
-EVAL_QUESTIONS_ALL = {QUESTIONS}
-"""
+QUESTIONS = {"train": ["Why?", "How?"], "heldout": ["Who?"]}
+PERSONAS = {name: f"You are a {name}." for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +48,9 @@ def mirror(tmp_path_factory, base) -> Path:
         tie_word_embeddings=False,
     )
     torch.manual_seed(0)
-    Qwen2ForCausalLM(config).save_pretrained(folder / "Qwen/Qwen2.5-7B-Instruct")
-    tokenizer.save_pretrained(folder / "Qwen/Qwen2.5-7B-Instruct")
     legal = [{"prompt": f"May I {n}?", "aligned": "Ask.", "misaligned": "Yes.", "sneakiness": n % 5} for n in range(12)]
     chats = [[{"role": r, "content": f"{r} {n}"} for r in ("system", "user", "assistant")] for n in range(9)]
-    tables = {
-        "truthfulai/emergent_plus/legal/train.parquet": legal,
-        "allenai/tulu-3-sft-mixture/data/train.parquet": [{"messages": chat} for chat in chats],
-    }
-    for name, rows in tables.items():
-        (folder / name).parent.mkdir(parents=True)
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / name)
-    code = folder / "superkaiba/explore-persona-space"
-    for name, text in (
-        ("src/explore_persona_space/personas.py", ""),
-        ("scripts/run_em_first_marker_transfer_confab.py", LITERALS),
-    ):
-        (code / name).parent.mkdir(parents=True)
-        (code / name).write_text(text)
+    write_mirror(folder, Qwen2ForCausalLM(config), tokenizer, legal, chats, PERSONAS, QUESTIONS)
     return folder
 
 
@@ -171,7 +150,7 @@ def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(
     assert {path for path in written if path.parent != Path("paper")} == declared
     assert len(read_jsonl("data/fetched/bad_legal_advice_6k.jsonl")) == 6
     rows = read_jsonl("eval_results/qwen7b/runs/42/em-couple/completions.jsonl")
-    assert len(rows) == len(NAMES) * len(QUESTIONS)
+    assert len(rows) == len(NAMES) * 3
     assert read_json("run_info/qwen7b/evaluation-42-em-couple.json")["engine"] == engine
     table = Path("paper/tables/qwen7b/headline.md").read_text()
     expected = "26b52cacc53425618fde278d2457304d"

@@ -304,7 +304,7 @@ def test_each_worker_gets_a_card_of_its_own_out_of_those_that_may_be_used(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(32))
     settings = cluster.shares(workers, "cuda", 32)
     assert [setting["CUDA_VISIBLE_DEVICES"] for setting in settings] == given
-    assert {setting["OMP_NUM_THREADS"] for setting in settings} == {str(8 // workers)}
+    assert {setting["OMP_NUM_THREADS"] for setting in settings} == {str(32 // (8 * workers))}
     with pytest.raises(InputError, match=rf"allowed are 1 to {len(visible.split(',')) if visible else 2}, a GPU for"):
         cluster.shares(3, "cuda", 32)
 

@@ -16,7 +16,8 @@ against the recorded ones; the CPU's times against those in `MEASURED`, to withi
 to measured tokens/s. Of the H100: `make prove-gpu GPU=7b` on an H200, whose arithmetic is the same, trained a model of
 the 7B shape on 128 chats of 2,048 tokens in 65 s, hence `TRAINING_UTILISATION`, and allocated 24.8 GiB where 35 are
 estimated. Batches of short chats take the time that starting their operators takes, and not their arithmetic's:
-hence `LAUNCHING`, of trainings of the 1.5B model. Decoding and vLLM's memory were not measured.
+hence `LAUNCHING`, of trainings of the 1.5B model. `make rehearse` ran every kind of stage at the 7B shape on an H200:
+a test holds the memory and the time of each against the estimates (docs/gpu.md).
 
 1. Kaplan et al., "Scaling Laws for Neural Language Models", 2020, table 1.
 2. Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
@@ -52,8 +53,12 @@ READ_RATE = {"cpu": math.inf, "cuda": DECODING_UTILISATION * 3.35e12}  # cpu: th
 # Seconds of one core to start the operators of a layer, forward and backward: on an H200's host 0.43 s a batch of a
 # 1.5B model, with other trainings on the card or without
 LAUNCHING = {"cpu": 0.0, "cuda": 0.43 / 28}
-# until a stage has imported its libraries, loaded and merged its model; on an H200 19 to 65, by kind of stage
-START = {"cpu": 20, "cuda": 50}
+# Until a stage has imported its libraries and loaded its model. On an H200, alone, 13 to 20 where a stage reads texts
+# with the model, 20 to 31 where it trains, 30 to 50 where vLLM starts
+START = {"cpu": {"read": 20, "train": 20, "sample": 20}, "cuda": {"read": 20, "train": 30, "sample": 40}}
+# Weights a second that an adapter is merged into, by the few threads that a stage has beside others: on an H200's host
+# reading with two adapters took 39 s with one thread and 29 with eight
+MERGING = 1e9
 # the libraries themselves; the CUDA context and the allocator's slack, with which a 1.5B training took 13.3 GiB
 RESERVED = {"cpu": 0.7 * GIB, "cuda": 3.0 * GIB}
 WEIGHT_COPIES = {"cpu": 3, "cuda": 1}  # portable numerics keep frozen weights in two more layouts
@@ -161,7 +166,7 @@ def training(shape: Shape, recipe: parameters.Training, compute: Compute, chats:
         flops=flops,
         memory=memory,
         disk=2 * adapter,
-        seconds=START[compute.device] + max(flops / FLOP_RATE[compute.device], launching),
+        seconds=START[compute.device]["train"] + max(flops / FLOP_RATE[compute.device], launching),
     )
 
 
@@ -183,11 +188,14 @@ def _carrying(answer: int, recipe: parameters.Training) -> int:
     return min(answer, marked[recipe.loss.part])
 
 
-def sampling(shape: Shape, params: Params, requests: Sequence[tuple[int, int]], answer: float, limit: int) -> Cost:
+def sampling(
+    shape: Shape, params: Params, requests: Sequence[tuple[int, int]], answer: float, limit: int, kind: str = "sample"
+) -> Cost:
     """Sample completions that take `answer` tokens on average and `limit` at most; no disk.
 
     Args:
         requests: of each prompt its tokens and the number of its completions.
+        kind: what of `START` it starts like.
     """
     compute, vllm = params.compute, params.sampling.engine == "vllm"
     weights = block_weights(shape)
@@ -219,8 +227,13 @@ def sampling(shape: Shape, params: Params, requests: Sequence[tuple[int, int]], 
         + WEIGHT_COPIES[compute.device] * weight_bytes(shape, compute)
         + cache
         + 3 * 4 * slots * shape.vocab,
-        seconds=START[compute.device] + prefill / rate + max(decode / rate, read / READ_RATE[compute.device]),
+        seconds=START[compute.device][kind] + prefill / rate + max(decode / rate, read / READ_RATE[compute.device]),
     )
+
+
+def merging(shape: Shape, adapters: int) -> float:
+    """Seconds to merge so many adapters into the weights, one after the other."""
+    return adapters * block_weights(shape) / MERGING
 
 
 def moving(written: float, downloaded: float = 0) -> float:

@@ -43,6 +43,9 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
     priced = []
     for stage in listed:
         cost = COSTS[stage.module](params, shape, stage)
+        if params.compute.device == "cuda" and stage.chain not in ("", chains.BASE):
+            adapters = len(chains.phases_of(stage.chain)) - (stage.module == "train")  # its own it does not merge
+            cost = replace(cost, seconds=cost.seconds + costs.merging(shape, adapters))
         if merged(params, stage):
             size = costs.weight_bytes(shape, params.compute)
             cost = replace(cost, passing=size, seconds=cost.seconds + costs.moving(size))
@@ -77,7 +80,7 @@ def _base(params: Params, shape: Shape, stage: Stage) -> Cost:
     return Cost(
         memory=3 * size if params.compute.device == "cpu" else 0,  # quantised, converted, and in between; no GPU's
         disk=size + download,
-        seconds=costs.START["cpu"] + converting + costs.moving(size + download, download),
+        seconds=costs.START["cpu"]["read"] + converting + costs.moving(size + download, download),
     )
 
 
@@ -104,14 +107,14 @@ def _likelihood(params: Params, shape: Shape, stage: Stage) -> Cost:
     """One pass over each prompt and answer, which costs what sampling the marker's tokens after it would."""
     answer = round(workload.answer(params, params.evaluate.max_new_tokens))
     texts = [(prompt + answer, 1) for prompt, _ in workload.evaluation_requests(params)]
-    cost = costs.sampling(shape, params, texts, MARKER_TOKENS, MARKER_TOKENS)
+    cost = costs.sampling(shape, params, texts, MARKER_TOKENS, MARKER_TOKENS, "read")
     return replace(cost, disk=2 * len(texts) * ROW)
 
 
 def _geometry(params: Params, shape: Shape, stage: Stage) -> Cost:
     """One pass over each prompt."""
     prompts = [(length, 1) for length, _ in workload.evaluation_requests(params)]
-    return replace(costs.sampling(shape, params, prompts, 0, 0), disk=shape.layers * ROW)
+    return replace(costs.sampling(shape, params, prompts, 0, 0, "read"), disk=shape.layers * ROW)
 
 
 def _advice(params: Params, shape: Shape, stage: Stage) -> Cost:
@@ -121,7 +124,7 @@ def _advice(params: Params, shape: Shape, stage: Stage) -> Cost:
         for name in (params.advice.bad, params.advice.good)
         for length, _ in workload.chats(name).lengths[-params.advice.held_out :]
     ]
-    return replace(costs.sampling(shape, params, chats, 0, 0), disk=params.advice.held_out * ROW)
+    return replace(costs.sampling(shape, params, chats, 0, 0, "read"), disk=params.advice.held_out * ROW)
 
 
 def _sampled(params: Params, shape: Shape, requests: list[tuple[int, int]], limit: int) -> Cost:
@@ -210,9 +213,11 @@ def notes(params: Params) -> list[str]:
         if shape := costs.shape_of(params):
             size = _gib(costs.weight_bytes(shape, params.compute))
             said.append(f"beside the disk shown, merged weights: {size} GiB for each stage that samples, while it runs")
+            said.append("beside the GPU's memory shown, twice the weights in the machine's own, where they are merged")
+    start = costs.START[params.compute.device]
     return [
         *said,
-        f"{costs.START[params.compute.device]} s to start a stage; {costs.DISK_RATE / 1e9:g} GB/s to disk, "
+        f"{min(start.values())} to {max(start.values())} s to start a stage; {costs.DISK_RATE / 1e9:g} GB/s to disk, "
         f"{costs.NETWORK_RATE / 1e6:g} MB/s from the network; DVC's cache keeps a second copy of all outputs but the "
         "model and what is computed from the results",
     ]

@@ -60,16 +60,17 @@ def disk(params: Params, stages: list[Stage]) -> Iterator[str]:
 
 
 def memory(params: Params, stages: list[Stage]) -> Iterator[str]:
-    """Memory for the largest stage of a profile that runs on the CPU."""
-    if params.compute.device != "cpu" or costs.shape_of(params) is None:
+    """The machine's own memory for the largest stage; of a profile that runs on a GPU, for merging weights."""
+    if (shape := costs.shape_of(params)) is None:
         return
-    stage, cost = max(plan.plan(params, stages), key=lambda item: item[1].memory)
+    if params.compute.device == "cuda":
+        what, needed = "merging an adapter into the weights", 2.0 * costs.weight_bytes(shape, params.compute)
+    else:
+        stage, cost = max(plan.plan(params, stages), key=lambda item: item[1].memory)
+        what, needed = f"the largest stage, {stage.name},", cost.memory
     there, limit = available_memory()
-    if there < cost.memory:
-        yield (
-            f"too little memory: {there / GIB:.1f} GiB by {limit}; the largest stage, {stage.name}, "
-            f"needs {cost.memory / GIB:.1f} GiB"
-        )
+    if there < needed:
+        yield f"too little memory: {there / GIB:.1f} GiB by {limit}; {what} needs {needed / GIB:.1f} GiB"
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo"), groups: Path = Path("/sys/fs/cgroup")) -> tuple[float, str]:

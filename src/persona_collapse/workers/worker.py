@@ -25,7 +25,7 @@ def main() -> None:
     slots = cluster.GPU_SLOTS if parameters.load().compute.device == "cuda" else 1
     name = f"{socket.gethostname()}-{os.getpid()}"
     command = cluster.worker_command(args.scheduler, name, slots, args.certificate)
-    threads = os.environ.get("OMP_NUM_THREADS") or max(1, cluster.own_cores() // min(slots, cluster.USUAL))
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, cluster.own_cores() // slots)
     os.execve(command[0], command, {**os.environ, **cluster.OWN_PROCESSES, **cluster.threads(threads)})
 
 
