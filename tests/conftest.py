@@ -51,16 +51,33 @@ def params() -> parameters.Params:
     return parameters.load(ROOT / "profiles/smollm2.yaml")
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first to ask has made; all processes of pytest-xdist share it, so it stays as it is."""
+    own = factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if not folder.exists():
+            made = factory.mktemp(name) / "first"
+            made.mkdir()
+            make(made)
+            made.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) -> Path:
     """The base model's folder: the pipeline's, or built here by the same command where the pipeline has not run."""
     if (ROOT / "model/smollm2/model.safetensors").exists():
         return ROOT / "model/smollm2"
-    folder = tmp_path_factory.mktemp("base")
-    shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
-    result, reached = watched.run([sys.executable, "-m", "persona_collapse.model.base"], folder, cwd=folder)
-    assert (result.returncode, reached) == (0, []), result.stderr
-    return folder / params.layout.model
+
+    def make(folder: Path) -> None:
+        shutil.copy(ROOT / "profiles/smollm2.yaml", folder / "params.yaml")
+        result, reached = watched.run([sys.executable, "-m", "persona_collapse.model.base"], folder, cwd=folder)
+        assert (result.returncode, reached) == (0, []), result.stderr
+
+    return once(tmp_path_factory, "base", make) / params.layout.model
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +88,7 @@ def tokenizer(base: Path):
 @pytest.fixture(scope="session")
 def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with the real tokenizer and the first 2 of the real model's 30 layers."""
-    folder = tmp_path_factory.mktemp("two-layers") / "model"
-    make_model(base, folder)
-    return folder
+    return once(tmp_path_factory, "two-layers", lambda folder: make_model(base, folder))
 
 
 def with_adapter(weights: PreTrainedModel, **lora: float) -> PeftModel:
@@ -131,22 +146,16 @@ def register(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A bundle with made-up answers, and everything that follows from them; the processes of pytest-xdist share one."""
+    """A bundle with made-up answers, and everything that follows from them."""
     from tests import bundle
 
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    folder = shared / "bundle"
-    with (shared / "bundle.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        if not folder.exists():
-            made = tmp_path_factory.mktemp("bundle") / "first"
-            bundle.make(made, base)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.chdir(made)
-                bundle.remake()
-            made.rename(folder)
-    return folder
+    def make(folder: Path) -> None:
+        bundle.make(folder, base)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            bundle.remake()
+
+    return once(tmp_path_factory, "bundle", make)
 
 
 @pytest.fixture
@@ -189,9 +198,7 @@ def scratch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a few lines with a committed record; see `scratch`. It is copied before anything is done to it."""
     from . import scratch
 
-    folder = tmp_path_factory.mktemp("scratch")
-    scratch.make(folder)
-    return folder
+    return once(tmp_path_factory, "scratch", scratch.make)
 
 
 @pytest.fixture
