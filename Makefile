@@ -37,7 +37,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup wheels ready profile machine plan reproduce repro curves scheduler worker fetched verify record publish collect join tables
-.PHONY: figures paper site page trace archive export test test-long test-commands test-vllm test-site test-publication test-remotes lint
+.PHONY: figures paper site page trace archive export test test-long test-all test-commands test-vllm test-site test-publication test-remotes lint
 .PHONY: prove prove-workers prove-gpu survey bench rehearse lock clean
 .PHONY: image image-sbom reproduce-image test-image
 
@@ -163,12 +163,15 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 	  *) echo "error: PARTS=$$part: allowed are dataset, cards and logs" >&2; exit 2;; esac; done
 
 # A process for each core and one more, since some tests wait, with a thread each: two in each would wait for each other.
-TESTS := OMP_NUM_THREADS=1 PYTEST_XDIST_AUTO_NUM_WORKERS=$$(($$(nproc) + 1)) bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
+TESTS := PYTEST_XDIST_AUTO_NUM_WORKERS=$$(($$(nproc) + 1)) OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
 test: ready ## run the tests, but for the long ones and those of the page in a browser
 	@$(TESTS) -m "not long and not browser"
 
 test-long: ready ## run the long ones: whole pipelines, interruptions, and of remotes and archive what is installed
 	@$(TESTS) -m long
+
+test-all: ready ## the two together, which share what they make: as .ci/run does
+	@$(TESTS) -m "not browser"
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
 	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py
