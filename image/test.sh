@@ -51,6 +51,11 @@ if [[ $target = cuda ]]; then
   ((free >= 50)) || fail "the cuda image takes 50 GB while it is built, and there are $free under ${work%/*}"
 fi
 
+# What is used below is copied now, before other work beside this one writes to it.
+mkdir "$work/repository"
+git ls-files -z --cached --others --exclude-standard --deduplicate | tar --create --null --files-from - .git \
+  --ignore-failed-read 2> /dev/null | tar --extract --directory "$work/repository"
+
 step "hadolint and shellcheck"
 bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
   --target "$work/lint" -r image/lint.txt 2> "$work/lint.log" || { cat "$work/lint.log" >&2; fail "no linters"; }
@@ -103,8 +108,9 @@ fi
 step "build"
 build first || fail "the build failed"
 step "built; no layer holds a cache, a package list, a log or credentials"
-buildah push --quiet localhost/base "dir:$work/base.layers"
-buildah push --quiet localhost/first "dir:$work/first.layers.d"
+# Not packed, since they are unpacked again at once.
+buildah push --quiet --disable-compression localhost/base "dir:$work/base.layers"
+buildah push --quiet --disable-compression localhost/first "dir:$work/first.layers.d"
 bin/python image/layers.py "$work/first.layers.d" "$work/base.layers"
 if [[ ! ${QUICK:-} ]]; then
   build second > "$work/second.log" &
@@ -112,9 +118,6 @@ if [[ ! ${QUICK:-} ]]; then
 fi
 
 step "use of the image as its own user, on a copy of this repository mounted read-only"
-mkdir "$work/repository"
-git ls-files -z --cached --others --exclude-standard --deduplicate | tar --create --null --files-from - .git \
-  --ignore-failed-read 2> /dev/null | tar --extract --directory "$work/repository"
 container=$(buildah from localhost/first)
 buildah run --volume "$work/repository:/bundle:ro" "$container" -- bash image/inside.sh "$target" "${QUICK:+quick}"
 health='{{range .Docker.Config.Healthcheck.Test}}{{println .}}{{end}}'
