@@ -1,4 +1,7 @@
-"""Fixtures: the real model's first two layers, and small workspaces in which the real commands run."""
+"""Fixtures: the real model's first two layers, and small workspaces in which the real commands run.
+
+PyTorch and what needs it are imported where they are used: a process that hands out the tests has no use for them.
+"""
 
 import fcntl
 import os
@@ -8,31 +11,33 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-
-from persona_collapse.model import numerics
-
-numerics.enable()
-
-import torch
 from hypothesis import settings
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoTokenizer, PreTrainedModel
 
 from persona_collapse.experiment import params as parameters
 from persona_collapse.experiment.files import md5
-from persona_collapse.model.adapters import PROJECTIONS
-from proof.workspace import make_model
+from persona_collapse.model import numerics
 
 from . import watched
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 # the same examples each time, and nothing written beside the tests
 settings.register_profile("same", database=None, derandomize=True, deadline=None)
 settings.load_profile("same")
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Before a file of tests is imported, and torch by it."""
+    if isinstance(collector, pytest.Module):
+        numerics.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,17 +87,26 @@ def base(tmp_path_factory: pytest.TempPathFactory, params: parameters.Params) ->
 
 @pytest.fixture(scope="session")
 def tokenizer(base: Path):
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(base)
 
 
 @pytest.fixture(scope="session")
 def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with the real tokenizer and the first 2 of the real model's 30 layers."""
+    from proof.workspace import make_model
+
     return once(tmp_path_factory, "two-layers", lambda folder: make_model(base, folder))
 
 
-def with_adapter(weights: PreTrainedModel, **lora: float) -> PeftModel:
+def with_adapter(weights: "PreTrainedModel", **lora: float) -> "PeftModel":
     """A model with a LoRA adapter that does something, where a new one does nothing."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from persona_collapse.model.adapters import PROJECTIONS
+
     config = LoraConfig(**{"r": 4, "target_modules": PROJECTIONS, "task_type": "CAUSAL_LM", **lora})
     adapter = get_peft_model(weights, config)
     for name, parameter in adapter.named_parameters():
