@@ -3,7 +3,7 @@
 # What may be given as NAME=value, taken as it stands, whatever signs are in it. A recipe reads it from its environment: make
 # writes no value and no file's content into a command.
 ASKED := PYTHON PROFILE FROM EVALUATE KEY CPUS QUICK RECORD GPU PARTS TARGET IMAGE ENGINE WHEELS TORCH_INDEX FOLDER MIB
-ASKED += WORKERS GIB SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS NSEEDS HOST TRACK
+ASKED += WORKERS GIB SCHEDULER CLUSTER REMOTE CERTIFICATE PLAIN SEEDS NSEEDS HOST TRACK LONG
 # The Python to make the environment with; empty: python3, or else python3.12 or python3.11.
 PYTHON :=
 # The profile to plan, set up or reproduce; empty: the one that params.yaml is.
@@ -37,7 +37,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup wheels ready profile machine plan reproduce repro curves scheduler worker fetched verify record publish collect join tables
-.PHONY: figures paper site page trace archive export test test-long test-all test-commands test-vllm test-site test-publication test-remotes lint
+.PHONY: figures paper site page trace archive export test test-long test-commands test-vllm test-site test-publication test-remotes lint
 .PHONY: prove prove-workers prove-gpu survey bench rehearse lock clean
 .PHONY: image image-sbom reproduce-image test-image
 
@@ -164,14 +164,11 @@ export: fetched ## write a data set, model cards and inspect_ai logs into dist/ 
 
 # A process for each core and one more, since some tests wait, with a thread each: two in each would wait for each other.
 TESTS := PYTEST_XDIST_AUTO_NUM_WORKERS=$$(($$(nproc) + 1)) OMP_NUM_THREADS=1 bin/python --lock cpu -m pytest -n auto --dist loadfile --no-loadscope-reorder
-test: ready ## run the tests, but for the long ones and those of the page in a browser
-	@$(TESTS) -m "not long and not browser"
+test: ready ## run the tests, but for the long ones (LONG=1: with them) and those of the page in a browser
+	@which="not browser"; test "$${LONG-}" || which="not long and $$which"; $(TESTS) -m "$$which"
 
 test-long: ready ## run the long ones: whole pipelines, interruptions, and of remotes and archive what is installed
 	@$(TESTS) -m long
-
-test-all: ready ## the two together, which share what they make: as .ci/run does
-	@$(TESTS) -m "not browser"
 
 test-commands: ready ## type every command that README.md and docs/ print, in a new clone; those left out are listed with the reason
 	@COMMANDS=1 bin/python --lock cpu -m pytest -s tests/test_documents_commands.py
