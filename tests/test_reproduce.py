@@ -115,12 +115,12 @@ def test_a_profile_without_a_record_gets_one_also_if_it_is_interrupted(bundle):
     assert set(lock.read()) == set(repository.declared(repository.checked()))
 
 
-@pytest.mark.long
-def test_adapters_that_are_recorded_by_their_hash_alone_are_trained_where_they_are_not(bundle):
-    """Those of a GPU profile. DVC refuses to fetch a record of which the remote lacks something."""
+def adapters_by_hash_alone(bundle: Path, seeds: str = "[42]") -> None:
+    """Make the bundle one of a GPU profile's kind, whose adapters are recorded and kept nowhere."""
     for name, old, new in (
         ("dvc.yaml", "adapter.bin", "adapter_model.safetensors"),
         ("params.yaml", "device: cpu", "device: cuda"),
+        ("params.yaml", "seeds: [42]", f"seeds: {seeds}"),
     ):
         assert old in Path(name).read_text()
         Path(name).write_text(Path(name).read_text().replace(old, new))
@@ -130,9 +130,15 @@ def test_adapters_that_are_recorded_by_their_hash_alone_are_trained_where_they_a
     for name, stage in lock.read().items():
         for out in stage.outs if name.startswith("train@") else ():
             for objects in ("remote/files/md5", ".dvc/cache/files/md5"):
-                (Path(objects) / out.md5[:2] / out.md5[2:]).unlink()
+                (Path(objects) / out.md5[:2] / out.md5[2:]).unlink(missing_ok=True)  # seeds may share it
     shutil.rmtree("adapters")
     scratch.commit(Path())
+
+
+@pytest.mark.long
+def test_adapters_that_are_recorded_by_their_hash_alone_are_trained_where_they_are_not(bundle):
+    """Those of a GPU profile. DVC refuses to fetch a record of which the remote lacks something."""
+    adapters_by_hash_alone(bundle)
     before = head_lock()
     code, text = run(*COMMAND)
     assert code == 0, text
@@ -141,6 +147,19 @@ def test_adapters_that_are_recorded_by_their_hash_alone_are_trained_where_they_a
     assert "all identical" in text
     assert Path("dvc.lock").read_text() == before
     assert "train" not in stages_run(run(*COMMAND)[1])  # now they are
+
+
+@pytest.mark.long
+def test_a_run_of_one_seed_is_not_held_to_the_adapters_of_another(bundle):
+    adapters_by_hash_alone(bundle, "[42, 137]")
+    code, text = run(*COMMAND, "--from", "scratch", "--seeds", "42")
+    assert code == 0, text
+    assert re.search(r"^train@smollm2-137-em +not here: adapters/", text, re.MULTILINE)
+    assert re.search(r"^train@smollm2-42-em +identical$", text, re.MULTILINE)
+    assert "all identical that is here" in text
+
+    Path("adapters/smollm2/42/em/adapter_model.safetensors").unlink()  # one of those that are here
+    assert "adapter_model.safetensors is missing" in run("-m", "persona_collapse.record.verify")[1]
 
 
 def test_a_seed_without_a_record_gets_one_and_the_others_stay(bundle):

@@ -80,8 +80,10 @@ class Disk:
 
     def _folder(self, entry: Entry) -> str:
         path = Path(entry.path)
-        if not path.is_dir():
-            return "is missing" if not path.exists() else "is no folder"
+        if path.exists() and not path.is_dir():
+            return "is no folder"
+        if not path.exists() and not any(Path(file).is_relative_to(path) for file in self.absent):
+            return "is missing"
         found: dict[str, str] = {}
         for name in self._within(entry.path):
             file = f"{entry.path}/{name}"

@@ -19,7 +19,7 @@ from ..experiment import params as parameters
 from ..experiment.errors import InputError, one_line_errors
 from ..experiment.files import read_bytes, read_yaml, to_json
 from ..experiment.layout import PARAMS, Layout
-from . import committed, disk, environment, lock, repository
+from . import committed, disk, environment, graph, lock, repository
 from .committed import Record
 from .disk import REMOTE, Disk
 from .lock import LOCK, Entry, Stage, Stages
@@ -127,9 +127,10 @@ def _made(path: str, made: Mapping[str, str]) -> bool:
 def not_here(
     stages: Mapping[str, Stage], declared: Mapping[str, Declared], params: parameters.Params
 ) -> dict[str, list[str]]:
-    """By stage, its files that are kept nowhere, if none of their kind is here: a clone is complete without.
+    """By stage, its files that are kept nowhere, if none of their kind and seed is here: a clone is complete without.
 
-    There are two kinds: the base model, and the adapters of a profile that records them by their hash alone.
+    There are two kinds: the base model, and the adapters of a profile that records them by their hash alone, of which
+    a run of some seeds makes no others.
     """
 
     def of_base(path: str, out: repository.Output) -> bool:
@@ -145,8 +146,10 @@ def not_here(
             for name in stages
             if name in declared
         }
-        if not any(Path(path).exists() for paths in found.values() for path in paths):
-            absent |= {name: paths for name, paths in found.items() if paths}
+        for seed in {graph.seed_of(name) for name in found}:
+            own = {name: paths for name, paths in found.items() if paths and graph.seed_of(name) == seed}
+            if not any(Path(path).exists() for paths in own.values() for path in paths):
+                absent |= own
     return absent
 
 
