@@ -16,8 +16,8 @@ against the recorded ones; the CPU's times against those in `MEASURED`, to withi
 to measured tokens/s. Of the H100: `make prove-gpu GPU=7b` on an H200, whose arithmetic is the same, trained a model of
 the 7B shape on 128 chats of 2,048 tokens in 65 s, hence `TRAINING_UTILISATION`, and allocated 24.8 GiB where 35 are
 estimated. Batches of short chats take the time that starting their operators takes, and not their arithmetic's:
-hence `LAUNCHING`, of trainings of the 1.5B model. `make rehearse` ran every kind of stage at the 7B shape on an H200:
-a test holds the memory and the time of each against the estimates (docs/gpu.md).
+hence `LAUNCHING`, of trainings of the 1.5B model. `make rehearse` ran stages of every module at the 7B shape on an
+H200 (docs/gpu.md): a test holds the memory and the time of each against the estimates.
 
 1. Kaplan et al., "Scaling Laws for Neural Language Models", 2020, table 1.
 2. Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
