@@ -37,7 +37,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup wheels ready profile machine plan reproduce repro curves scheduler worker fetched verify record publish collect join tables
-.PHONY: figures paper site page trace archive export test test-long test-commands test-vllm test-site test-publication test-remotes lint
+.PHONY: figures paper site page trace archive export test test-long test-commands test-vllm test-site test-publication test-remotes with-remotes lint
 .PHONY: prove prove-workers prove-gpu survey bench rehearse lock clean
 .PHONY: image image-sbom reproduce-image test-image
 
@@ -201,10 +201,13 @@ test-publication: ready ## the archive and what is exported, with the packages t
 	@test "$${QUICK-}" || sh bin/setup --lock inspect
 	@test "$${QUICK-}" || export CI_PUBLICATION=1; bin/python --lock cpu -m pytest tests/test_archive.py tests/test_export.py
 
-test-remotes: ready ## remotes over SSH, S3, WebDAV and HTTP, against servers on loopback; says which are not installed
+test-remotes: with-remotes ## remotes over SSH, S3, WebDAV and HTTP, against servers on loopback; says which are not installed
+	@bin/python --lock cpu -m pytest -rs tests/test_remotes.py
+
+# what those tests need of Python; the servers themselves are Debian's
+with-remotes: ready
 	@sh bin/setup --lock remotes
 	@bin/python --lock remotes -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/emulator.txt
-	@bin/python --lock cpu -m pytest -rs tests/test_remotes.py
 
 survey: ready ## look for single operators whose bits depend on the threads or, emulated, on the CPU
 	@bin/python --lock cpu proof/survey.py compare
