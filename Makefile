@@ -182,11 +182,12 @@ prove: ready ## show that CPU, threads and environment change no byte (QUICK=1, 
 prove-workers: ready ## a run on many workers gives the lock of one, and survives what it says it does (QUICK=1; root for its Slurm)
 	@PROVE_WORKERS=1 bin/python --lock cpu -m pytest -rs tests/test_workers_faults.py $${QUICK:+-k slurm}
 
+# On a GPU of so many GiB, or as a profile asks for, which is asked before anything is installed.
+with_gpu = python=$$(sh bin/setup --python --lock cuda); "$$python" -I src/persona_collapse/inputs/machine.py $(1); \
+	sh bin/setup --lock cuda; bin/python --lock cuda
+
 prove-gpu: ## train and sample twice on the GPU and compare every byte (GPU=7b: speed and memory at the 7B model's shape)
-	@case "$$GPU" in 7b) gib=40;; *) gib=4;; esac; \
-	python=$$(sh bin/setup --python --lock cuda); "$$python" -I src/persona_collapse/inputs/machine.py $$gib
-	@sh bin/setup --lock cuda
-	@bin/python --lock cuda proof/gpu.py --shape "$$GPU"
+	@case "$$GPU" in 7b) gib=40;; *) gib=4;; esac; $(call with_gpu,$$gib) proof/gpu.py --shape "$$GPU"
 
 test-vllm: ready ## the tests that need vLLM, with its CPU build in .venv-cpu-vllm
 	@sh bin/setup --lock cpu-vllm
@@ -216,9 +217,7 @@ bench: ready ## measure speed against stock transformers and TRL, memory and siz
 	@set -f; bin/python benchmarks/bench.py $$PARTS
 
 rehearse: ## the qwen7b profile in small, with random weights of the 7B model's shape, beside what `make plan` says (needs its GPU)
-	@python=$$(sh bin/setup --python --lock cuda); "$$python" -I src/persona_collapse/inputs/machine.py profiles/qwen7b.yaml
-	@sh bin/setup --lock cuda
-	@bin/python --lock cuda proof/rehearse.py
+	@$(call with_gpu,profiles/qwen7b.yaml) proof/rehearse.py
 
 image: ## build a container image (TARGET=cpu|cuda, IMAGE=name, WHEELS=folder for no network; docs/image.md)
 	@image/build.sh "$$TARGET" "$${IMAGE:-persona-collapse:$$TARGET}"

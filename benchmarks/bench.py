@@ -33,9 +33,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from measured import REPORT
+
+from persona_collapse.experiment import params as parameters
+from persona_collapse.experiment.errors import InputError, one_line_errors
+from persona_collapse.experiment.files import read_json, write_json
 
 MEASURED = Path(__file__).with_name("measured.py")
 OURS = ("GLIBC_TUNABLES", "OMP_DYNAMIC")  # what bin/python sets and a user of the stock libraries does not have
@@ -43,7 +46,6 @@ OURS = ("GLIBC_TUNABLES", "OMP_DYNAMIC")  # what bin/python sets and a user of t
 
 def targets() -> None:
     """What a newcomer waits for, printed and kept for docs/artifact.md, which quotes it."""
-    from persona_collapse.experiment.files import write_json
     from persona_collapse.record import environment
     from persona_collapse.report import documents
 
@@ -147,16 +149,14 @@ def beside(counts: tuple[int, ...] = (1, 2, 4, 6)) -> None:
 
 def start() -> None:
     """Seconds of a stage of each kind for the first chain that is here, and of those the seconds of sampling."""
-    from persona_collapse.experiment import params as parameters
-    from persona_collapse.experiment.files import read_json
+    from persona_collapse.model.adapters import TENSORS
 
     params = parameters.load()
-    seed, chain = next(
-        (seed, chain)
-        for seed in params.seeds
-        for chain in params.conditions.values()
-        if (params.layout.adapter(seed, chain) / "adapter_model.safetensors").exists()
-    )
+    chosen = ((seed, chain) for seed in params.seeds for chain in params.conditions.values())
+    here = [one for one in chosen if (params.layout.adapter(*one) / TENSORS).exists()]
+    if not here:
+        raise InputError("PARTS=start: no adapter of a condition is here; make reproduce trains them")
+    seed, chain = here[0]
     noted = params.layout.run_info / f"evaluation-{seed}-{chain}.json"
     for kind in ("evaluate", "likelihood", "geometry"):
         begin = time.perf_counter()
@@ -170,16 +170,15 @@ def start() -> None:
 ON_GPU = {"beside": beside, "start": start}
 
 
+@one_line_errors
 def main() -> None:
-    from persona_collapse.experiment import params as parameters
-
     on_gpu = parameters.load().compute.device == "cuda"
     allowed = ["train", *ON_GPU] if on_gpu else [*PARTS, "matmul", "targets"]
     parts = sys.argv[1:] or allowed
     if unknown := [part for part in parts if part not in allowed]:
-        _refuse(f"PARTS={unknown[0]}: allowed are {', '.join(allowed)}")
+        raise InputError(f"PARTS={unknown[0]}: allowed are {', '.join(allowed)}")
     if not all(name in os.environ for name in OURS):
-        _refuse("the memory settings are those of bin/python: run make bench")
+        raise InputError("the memory settings are those of bin/python: run make bench")
     for part in (part for part in PARTS if part in parts):
         if part == "vllm" and not os.environ.get("VLLM_PYTHON"):
             print("vllm: not measured, VLLM_PYTHON names no Python that has it", flush=True)
@@ -201,11 +200,6 @@ def main() -> None:
             print(f"{name:22} {100 * float(out.splitlines()[-1]):7.0f} % of the time is matrix products", flush=True)
     if "targets" in parts:
         targets()
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -148,14 +148,11 @@ def size(folder: Path) -> float:
 
 def rehearse(folder: Path, minutes: float) -> int:
     """Run the stages, each after those that it needs, and print a line of each; how many failed."""
-    from dvc.repo import Repo
-
     from persona_collapse.planning import plan, states
 
     os.environ["HUB_MIRROR"] = str(folder / "mirror")
     os.chdir(folder)
-    params, index = parameters.load(), Repo().index
-    commands = {stage.name: str(stage.cmd).removeprefix("bin/stage ").split() for stage in index.stages}
+    params = parameters.load()
     listed = {stage.name: stage for stage in states.stages()}
     waiting = graphlib.TopologicalSorter({stage.name: stage.before for stage in listed.values()})
     waiting.prepare()
@@ -167,7 +164,7 @@ def rehearse(folder: Path, minutes: float) -> int:
         ready.remove(name)
         ran[name.partition("@")[0]] += 1
         planned = plan.plan(params, [listed[name]])[0][1]
-        module, *arguments = commands[name]
+        module, *arguments = listed[name].command
         command = [sys.executable, "-P", "-m", f"persona_collapse.{module}", *arguments]
         with watched(folder) as took, (folder / "log").open("wb") as log:
             _, status, used = os.wait4(subprocess.Popen(command, stdout=log, stderr=log).pid, 0)

@@ -127,7 +127,7 @@ def test_the_gpus_estimate_is_near_what_was_measured():
     assert 24.8 < estimated.memory / costs.GIB < 1.5 * 24.8
 
 
-# `make rehearse` on an H200, of stages with nothing else on the machine but one evaluation: seconds and GiB of the GPU
+# `make rehearse` on an H200, while a seed of qwen1_5b ran on the host's other card: seconds and GiB of the GPU
 REHEARSED = {
     "advice-base@qwen7b-42": (13, 17.0),
     "geometry-base@qwen7b-42": (20, 15.0),

@@ -150,7 +150,7 @@ def test_the_whole_profile_runs_and_each_stage_reads_and_makes_what_it_declares(
     assert {path for path in written if path.parent != Path("paper")} == declared
     assert len(read_jsonl("data/fetched/bad_legal_advice_6k.jsonl")) == 6
     rows = read_jsonl("eval_results/qwen7b/runs/42/em-couple/completions.jsonl")
-    assert len(rows) == len(NAMES) * 3
+    assert len(rows) == len(NAMES) * sum(map(len, QUESTIONS.values()))
     assert read_json("run_info/qwen7b/evaluation-42-em-couple.json")["engine"] == engine
     table = Path("paper/tables/qwen7b/headline.md").read_text()
     expected = "26b52cacc53425618fde278d2457304d"

@@ -127,10 +127,10 @@ def adapters_by_hash_alone(bundle: Path, seeds: str = "[42]") -> None:
     shutil.rmtree("adapters")
     scratch.run(bundle, "repro")
     scratch.run(bundle, "push")
-    for name, stage in lock.read().items():
-        for out in stage.outs if name.startswith("train@") else ():
-            for objects in ("remote/files/md5", ".dvc/cache/files/md5"):
-                (Path(objects) / out.md5[:2] / out.md5[2:]).unlink(missing_ok=True)  # seeds may share it
+    trained = [stage for name, stage in lock.read().items() if name.startswith("train@")]
+    for digest in {out.md5 for stage in trained for out in stage.outs}:  # seeds may share one
+        for objects in ("remote/files/md5", ".dvc/cache/files/md5"):
+            (Path(objects) / digest[:2] / digest[2:]).unlink()
     shutil.rmtree("adapters")
     scratch.commit(Path())
 

@@ -53,12 +53,12 @@ READ_RATE = {"cpu": math.inf, "cuda": DECODING_UTILISATION * 3.35e12}  # cpu: th
 # Seconds of one core to start the operators of a layer, forward and backward: on an H200's host 0.43 s a batch of a
 # 1.5B model, with other trainings on the card or without
 LAUNCHING = {"cpu": 0.0, "cuda": 0.43 / 28}
-# Until a stage has imported its libraries and loaded its model. On an H200, alone, 13 to 20 where a stage reads texts
-# with the model, 20 to 31 where it trains, 30 to 50 where vLLM starts
+# Until a stage has imported its libraries and loaded its model. Alone on an H200, with work on the host's other card,
+# 13 to 20 where a stage reads texts with the model, 20 to 31 where it trains, 30 to 50 where vLLM starts
 START = {"cpu": {"read": 20, "train": 20, "sample": 20}, "cuda": {"read": 20, "train": 30, "sample": 40}}
 # Weights a second that an adapter is merged into, by the few threads that a stage has beside others: on an H200's host
 # reading with two adapters took 39 s with one thread and 29 with eight
-MERGING = 1e9
+MERGING = {"cpu": math.inf, "cuda": 1e9}  # cpu: in the time to start
 # the libraries themselves; the CUDA context and the allocator's slack, with which a 1.5B training took 13.3 GiB
 RESERVED = {"cpu": 0.7 * GIB, "cuda": 3.0 * GIB}
 WEIGHT_COPIES = {"cpu": 3, "cuda": 1}  # portable numerics keep frozen weights in two more layouts
@@ -231,9 +231,9 @@ def sampling(
     )
 
 
-def merging(shape: Shape, adapters: int) -> float:
+def merging(shape: Shape, compute: Compute, adapters: int) -> float:
     """Seconds to merge so many adapters into the weights, one after the other."""
-    return adapters * block_weights(shape) / MERGING
+    return adapters * block_weights(shape) / MERGING[compute.device]
 
 
 def moving(written: float, downloaded: float = 0) -> float:

@@ -43,9 +43,9 @@ def plan(params: Params, listed: list[Stage]) -> list[tuple[Stage, Cost]]:
     priced = []
     for stage in listed:
         cost = COSTS[stage.module](params, shape, stage)
-        if params.compute.device == "cuda" and stage.chain not in ("", chains.BASE):
+        if stage.chain not in ("", chains.BASE):
             adapters = len(chains.phases_of(stage.chain)) - (stage.module == "train")  # its own it does not merge
-            cost = replace(cost, seconds=cost.seconds + costs.merging(shape, adapters))
+            cost = replace(cost, seconds=cost.seconds + costs.merging(shape, params.compute, adapters))
         if merged(params, stage):
             size = costs.weight_bytes(shape, params.compute)
             cost = replace(cost, passing=size, seconds=cost.seconds + costs.moving(size))

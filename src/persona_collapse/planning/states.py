@@ -39,6 +39,7 @@ class Stage:
     state: str  # one of STATES
     before: frozenset[str] = frozenset()  # the stages whose outputs it reads
     cached: bool = True  # does DVC keep a copy of all that it makes?
+    command: tuple[str, ...] = ()  # what follows `bin/stage`
 
     @property
     def chain(self) -> str:
@@ -77,6 +78,7 @@ def stages(profile: Path = PARAMS) -> list[Stage]:
                 state=_state(stage, stage in outdated, here.cache.local),
                 before=frozenset(other.name for other in graph.successors(stage)),  # DVC's edges go to what is needed
                 cached=all(out.use_cache for out in stage.outs),
+                command=tuple(str(stage.cmd).removeprefix("bin/stage ").split()),
             )
             for stage in index.stages
         ]
